@@ -1,0 +1,19 @@
+//! Configuration: text → spanned tree → policy and problems. Pure: files arrive as text, nothing is opened.
+//!
+//! Every format ends in the same [`tree`], is read through the same [`Reader`], and reports through the
+//! same [`Problems`]: all of them at once, each with file, line, column and a hint.
+
+mod kind;
+mod policy;
+mod problem;
+mod reader;
+mod secret;
+pub mod tree;
+
+pub use kind::{Capabilities, Key, Kind, Kinds, Shape};
+pub use policy::{
+    AgentPolicy, CheckPolicy, ConfigFault, Missed, NotifierPolicy, Overlap, Pace, Policy, Renotify, Retry, Style,
+};
+pub use problem::{Level, Problem, Problems, SourceFile};
+pub use reader::Reader;
+pub use secret::Secret;

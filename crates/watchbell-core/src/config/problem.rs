@@ -1,0 +1,102 @@
+//! What is wrong with config files: collected, all of them, and rendered for people or as JSON.
+
+use super::tree::{FileId, Span};
+use serde::Serialize;
+
+/// How bad a problem is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// It works, but not as somebody may think.
+    Warning,
+    /// The thing it is about is not used.
+    Error,
+}
+
+/// One file that was read, kept so that problems can show the line.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SourceFile {
+    /// The path as people should see it (relative to the config folder).
+    pub path: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Problem {
+    /// How bad.
+    pub level: Level,
+    /// Where; `None` when the file as a whole is meant.
+    pub span: Span,
+    /// What: lower case, no full stop, names in backticks.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+    /// A second place that matters ("first defined here").
+    pub related: Option<(Span, String)>,
+}
+
+/// Problems of a set of files read together.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Problems {
+    /// The files, by [`FileId`].
+    pub files: Vec<SourceFile>,
+    /// What is wrong, in the order it was found.
+    pub list: Vec<Problem>,
+}
+
+impl Problems {
+    /// Takes a file in.
+    pub fn add_file(&mut self, path: impl Into<String>, text: impl Into<String>) -> FileId {
+        self.files.push(SourceFile { path: path.into(), text: text.into() });
+        FileId(u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX))
+    }
+
+    /// Reports an error.
+    pub fn error(&mut self, span: Span, message: impl Into<String>) -> &mut Problem {
+        self.push(Level::Error, span, message.into())
+    }
+
+    /// Reports a warning.
+    pub fn warning(&mut self, span: Span, message: impl Into<String>) -> &mut Problem {
+        self.push(Level::Warning, span, message.into())
+    }
+
+    fn push(&mut self, level: Level, span: Span, message: String) -> &mut Problem {
+        let at = self.list.len();
+        self.list.push(Problem { level, span, message, hint: None, related: None });
+        &mut self.list[at]
+    }
+
+    /// How many errors there are.
+    pub fn errors(&self) -> usize {
+        self.list.iter().filter(|p| p.level == Level::Error).count()
+    }
+
+    /// Line and column (both from 1, columns in characters) of a span's start.
+    pub fn position(&self, span: Span) -> (usize, usize) {
+        let Some(file) = self.files.get(span.file.0 as usize) else { return (1, 1) };
+        let mut end = span.start.min(file.text.len());
+        while !file.text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let before = &file.text[..end];
+        let line_start = before.rfind('\n').map_or(0, |i| i + 1);
+        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    }
+}
+
+impl Problem {
+    /// Adds what to do.
+    pub fn hint(&mut self, hint: impl Into<String>) -> &mut Problem {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds a second place.
+    pub fn related(&mut self, span: Span, label: impl Into<String>) -> &mut Problem {
+        self.related = Some((span, label.into()));
+        self
+    }
+}

@@ -1,0 +1,110 @@
+//! The tree that every config format is parsed into: values that know where they stand.
+
+use std::fmt;
+
+/// Which of the files that were read together; an index into [`super::Problems::files`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct FileId(pub u32);
+
+/// A stretch of one file, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Span {
+    /// The file.
+    pub file: FileId,
+    /// First byte.
+    pub start: usize,
+    /// One past the last byte.
+    pub end: usize,
+}
+
+/// A value and where it stands.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Node {
+    /// Where.
+    pub span: Span,
+    /// What.
+    pub value: Value,
+}
+
+/// A value of a config file.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Value {
+    /// Text.
+    String(String),
+    /// A whole number.
+    Integer(i64),
+    /// A number with a fraction.
+    Float(f64),
+    /// True or false.
+    Boolean(bool),
+    /// A list.
+    Array(Vec<Node>),
+    /// Keys and values.
+    Table(Table),
+    /// JSON's null.
+    Null,
+    /// TOML's date or time, as written.
+    Datetime(String),
+}
+
+impl Value {
+    /// What it is called in messages: "a string", "a table".
+    pub const fn type_name(&self) -> &'static str {
+        match self {
+            Value::String(_) => "a string",
+            Value::Integer(_) => "an integer",
+            Value::Float(_) => "a float",
+            Value::Boolean(_) => "a boolean",
+            Value::Array(_) => "an array",
+            Value::Table(_) => "a table",
+            Value::Null => "null",
+            Value::Datetime(_) => "a date or time",
+        }
+    }
+}
+
+/// Keys and values in the order of the file.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Table {
+    /// Where the table (or its header) stands.
+    pub span: Span,
+    /// Its entries, in the order of the file.
+    pub entries: Vec<Entry>,
+}
+
+/// One key and its value.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Entry {
+    /// The key.
+    pub key: String,
+    /// Where the key stands.
+    pub key_span: Span,
+    /// The value.
+    pub value: Node,
+}
+
+impl Table {
+    /// The entry of a key.
+    pub fn get(&self, key: &str) -> Option<&Entry> {
+        self.entries.iter().find(|e| e.key == key)
+    }
+
+    /// Adds an entry that stands nowhere of its own: it borrows the span it was derived from.
+    pub fn put(&mut self, key: &str, span: Span, value: Value) {
+        self.entries.push(Entry { key: key.to_owned(), key_span: span, value: Node { span, value } });
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::String(s) | Value::Datetime(s) => write!(f, "{s:?}"),
+            Value::Integer(i) => write!(f, "{i}"),
+            Value::Float(x) => write!(f, "{x}"),
+            Value::Boolean(b) => write!(f, "{b}"),
+            Value::Array(a) => write!(f, "[{} items]", a.len()),
+            Value::Table(t) => write!(f, "{{{} keys}}", t.entries.len()),
+            Value::Null => write!(f, "null"),
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Plain data: what the other modules speak of. No behaviour beyond reading, comparing and printing.
+
+mod delivery;
+mod event;
+mod fault;
+mod name;
+mod outcome;
+mod severity;
+mod time;
+
+pub use delivery::{Action, Decision, Delivery, Failure, Receipt, Verdict};
+pub use event::{Event, EventKind, EventState};
+pub use fault::{Acknowledgement, Fault, Hardness};
+pub use name::Name;
+pub use outcome::{Exit, Finding, Metric, Outcome, Phase, Raw, Sample};
+pub use severity::Severity;
+pub use time::Timestamp;

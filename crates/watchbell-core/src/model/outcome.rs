@@ -1,0 +1,145 @@
+//! What one run of a check brought.
+
+use super::{Name, Severity, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How a command ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Exit {
+    /// It returned this code.
+    Code(i32),
+    /// A signal ended it.
+    Signal(i32),
+    /// It was still running at its time limit and its process group was killed.
+    TimedOut,
+}
+
+/// What a command wrote and how it ended, before anybody judged it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Raw {
+    /// How it ended; `None` when it could not be started (the reason is in `stderr`).
+    pub exit: Option<Exit>,
+    /// Standard output, up to the output limit.
+    pub stdout: Vec<u8>,
+    /// Standard error, up to the output limit.
+    pub stderr: Vec<u8>,
+    /// It wrote more than the output limit; the rest was dropped.
+    pub truncated: bool,
+    /// How long it ran.
+    pub took: Duration,
+}
+
+/// One thing that a run found to be wrong.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Finding {
+    /// Which part of the check is wrong: the fault is `CHECK#PART`, or PART where it starts with `//`;
+    /// `None` is the check as a whole.
+    pub part: Option<String>,
+    /// How bad the source says it is.
+    pub severity: Severity,
+    /// One line for people. Never empty.
+    pub message: String,
+    /// More lines, where the source had them.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// Whether an error that stays becomes critical.
+    pub escalates: bool,
+}
+
+impl Finding {
+    /// A finding about the check as a whole that escalates.
+    pub fn new(severity: Severity, message: impl Into<String>) -> Finding {
+        Finding { part: None, severity, message: message.into(), detail: String::new(), escalates: true }
+    }
+
+    /// A finding about one part.
+    pub fn part(part: impl Into<String>, severity: Severity, message: impl Into<String>) -> Finding {
+        Finding { part: Some(part.into()), ..Finding::new(severity, message) }
+    }
+
+    /// A finding of the monitor about itself (`#monitor-…`): an error that never escalates.
+    pub fn monitor(what: &str, message: impl Into<String>) -> Finding {
+        Finding { escalates: false, ..Finding::part(format!("monitor-{what}"), Severity::Error, message) }
+    }
+
+    /// The same with more lines.
+    pub fn with_detail(self, detail: impl Into<String>) -> Finding {
+        Finding { detail: detail.into(), ..self }
+    }
+}
+
+/// One number that a run measured. Thresholds are judged on it, and it becomes a [`Sample`].
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Metric {
+    /// Its name within the check; empty for the check's one value.
+    pub name: String,
+    /// The value. Always finite.
+    pub value: f64,
+    /// The unit as the source gave it (`MB`, `%`, `s`, `Count`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// When it was measured, where the source says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+}
+
+impl Metric {
+    /// A metric with no unit.
+    pub fn new(name: impl Into<String>, value: f64) -> Metric {
+        Metric { name: name.into(), value, unit: None, at: None }
+    }
+}
+
+/// How long one step of a probe took (`dns`, `connect`, `tls`, `first_byte`, `transfer`).
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Phase {
+    /// Which step.
+    pub name: String,
+    /// Seconds.
+    pub seconds: f64,
+}
+
+/// What one run of a check brought, judged by its kind: the input of the fault machine.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Outcome {
+    /// What is wrong; empty when all is well.
+    pub findings: Vec<Finding>,
+    /// What was measured.
+    pub metrics: Vec<Metric>,
+    /// One line for people: the plugin's text, the number, the status line.
+    pub summary: String,
+    /// What the source wrote (up to the output limit, invalid UTF-8 replaced).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub output: String,
+    /// How the command ended, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<Exit>,
+    /// How long the run took.
+    pub took: Duration,
+    /// Where the time went, for probes that know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<Phase>,
+    /// The run says nothing about what is wrong, only that it could not be judged (time-out, could not
+    /// start): faults other than `#monitor-…` stay as they are.
+    #[serde(default)]
+    pub inconclusive: bool,
+}
+
+/// One value of one series at one time, on its way to the history and the sinks.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Sample {
+    /// The series: `CHECK` or `CHECK#METRIC`.
+    pub name: Name,
+    /// The value.
+    pub value: f64,
+    /// The unit, if known.
+    pub unit: Option<String>,
+    /// When it was measured.
+    pub at: Timestamp,
+    /// Labels of the check.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}

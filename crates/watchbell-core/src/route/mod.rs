@@ -1,0 +1,3 @@
+//! Where and when an event may go.
+
+pub mod hours;

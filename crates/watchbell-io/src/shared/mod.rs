@@ -1,0 +1,21 @@
+//! What sources, notifiers and sinks share: HTTP clients, secrets, process spawning.
+
+pub mod http;
+pub mod secret;
+
+/// Handles that live as long as the agent. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// HTTP clients over one TLS configuration.
+    pub http: http::Http,
+}
+
+impl Shared {
+    /// New handles. Installs the TLS provider for the process.
+    ///
+    /// # Errors
+    /// A text that says why the TLS configuration could not be made.
+    pub fn new() -> Result<Shared, String> {
+        Ok(Shared { http: http::Http::new()? })
+    }
+}

@@ -1,0 +1,41 @@
+//! Sources: what can be run as a check. One file per kind, and one line in [`KINDS`].
+
+use crate::shared::Shared;
+use std::{fmt::Debug, future::Future, pin::Pin, sync::Arc, time::Duration};
+use watchbell_core::{
+    config::Kind,
+    model::{Name, Outcome},
+};
+
+/// A future that a trait object returns.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Something that can be run once, and says what it found.
+pub trait Probe: Send + Sync + Debug {
+    /// Runs once. Never fails: what goes wrong is in the outcome. Ends by `run.timeout` on its own, with
+    /// the finding `#monitor-timeout` where it could not finish.
+    fn run<'a>(&'a self, run: &'a Run<'a>) -> BoxFuture<'a, Outcome>;
+
+    /// What can be seen without running it: a program that is not there, a secret that is not set.
+    /// Each is a warning at validation, and a fault when it runs.
+    fn preflight(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// One run.
+#[derive(Debug)]
+pub struct Run<'a> {
+    /// The check's full name.
+    pub check: &'a Name,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// What all probes share.
+    pub shared: &'a Shared,
+}
+
+/// What the config of a check becomes.
+pub type Program = Arc<dyn Probe>;
+
+/// Every kind of check. A kind is one file here and one line in this list.
+pub const KINDS: &[Kind<Program>] = &[];
