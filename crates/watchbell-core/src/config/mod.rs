@@ -3,6 +3,7 @@
 //! Every format ends in the same [`tree`], is read through the same [`Reader`], and reports through the
 //! same [`Problems`]: all of them at once, each with file, line, column and a hint.
 
+pub mod formats;
 mod kind;
 mod policy;
 mod problem;

@@ -254,6 +254,8 @@ impl<'a> Reader<'a> {
     fn secret_node(&mut self, node: &Node, key: &str, plain: bool) -> Option<Secret> {
         match &node.value {
             Value::String(text) if plain => Some(Secret::Value(text.clone())),
+            // Old formats have no references; `formats` marks what they write in plain.
+            Value::Secret(secret) => Some(secret.clone()),
             Value::String(_) => {
                 self.problems
                     .error(node.span, format!("`{key}` is a secret, and must not stand in a file that many read"))

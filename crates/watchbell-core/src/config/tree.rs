@@ -1,5 +1,6 @@
 //! The tree that every config format is parsed into: values that know where they stand.
 
+use super::Secret;
 use std::fmt;
 
 /// Which of the files that were read together; an index into [`super::Problems::files`].
@@ -45,6 +46,8 @@ pub enum Value {
     Null,
     /// TOML's date or time, as written.
     Datetime(String),
+    /// A secret that an old format writes into its file (see [`super::formats`]). No parser makes one.
+    Secret(Secret),
 }
 
 impl Value {
@@ -59,6 +62,7 @@ impl Value {
             Value::Table(_) => "a table",
             Value::Null => "null",
             Value::Datetime(_) => "a date or time",
+            Value::Secret(_) => "a secret",
         }
     }
 }
@@ -105,6 +109,7 @@ impl fmt::Display for Value {
             Value::Array(a) => write!(f, "[{} items]", a.len()),
             Value::Table(t) => write!(f, "{{{} keys}}", t.entries.len()),
             Value::Null => write!(f, "null"),
+            Value::Secret(_) => write!(f, "***"),
         }
     }
 }
