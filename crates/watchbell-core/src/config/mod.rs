@@ -8,7 +8,9 @@ mod kind;
 mod policy;
 mod problem;
 mod reader;
+mod render;
 mod secret;
+pub mod toml;
 pub mod tree;
 
 pub use kind::{Capabilities, Key, Kind, Kinds, Shape};
@@ -17,4 +19,5 @@ pub use policy::{
 };
 pub use problem::{Level, Problem, Problems, SourceFile};
 pub use reader::Reader;
+pub use render::{render, render_one, summary_line, to_json};
 pub use secret::Secret;
