@@ -50,3 +50,42 @@
 //! cimaa::file_fault(path) -> String              // "error parsing PATH"
 //! cimaa::check_fault(path, section, reason) -> String  // "error loading check PATH [SECTION]: REASON"
 //! ```
+
+pub mod cimaa;
+pub mod flake;
+pub mod ini;
+pub mod json;
+
+use super::{
+    Problems,
+    tree::{Entry, FileId, Node, Span, Table, Value},
+};
+
+/// How long one config file may be, in bytes.
+pub const TEXT_LEN_MAX: usize = 1 << 20;
+
+/// After so many errors a parser stops reading the file: what follows is mostly their echo.
+pub const ERRORS_MAX: usize = 20;
+
+/// Reports a file that is longer than [`TEXT_LEN_MAX`].
+fn too_long(file: FileId, len: usize, problems: &mut Problems) {
+    let span = Span { file, start: 0, end: 0 };
+    problems
+        .error(span, format!("the file has {len} bytes, more than the {TEXT_LEN_MAX} that a config file may have"))
+        .hint("split it into several files");
+}
+
+/// The root table of a file with one check.
+fn one_check(name: String, name_span: Span, check: Table) -> Table {
+    let span = check.span;
+    let checks = Table { span, entries: vec![table_entry(name, name_span, check)] };
+    Table { span, entries: vec![table_entry("check".to_owned(), span, checks)] }
+}
+
+/// A key and the table that it holds.
+fn table_entry(key: String, key_span: Span, table: Table) -> Entry {
+    Entry { key, key_span, value: Node { span: table.span, value: Value::Table(table) } }
+}
+
+#[cfg(test)]
+mod testing;
