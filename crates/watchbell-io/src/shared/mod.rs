@@ -1,6 +1,7 @@
 //! What sources, notifiers and sinks share: HTTP clients, secrets, process spawning.
 
 pub mod http;
+pub mod process;
 pub mod secret;
 
 /// Handles that live as long as the agent. Cheap to clone.

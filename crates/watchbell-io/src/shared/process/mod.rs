@@ -1,0 +1,430 @@
+//! Runs a command to its end: for checks, notifiers and everything else that starts a program.
+//!
+//! A command runs in a process group of its own, without a shell where its line needs none ([`line`](Line)),
+//! with a time limit, an output limit, a stated environment and, if wanted, as another user or in a container.
+//! What its output means is for others to judge.
+//!
+//! Spawning is the cost of this program: everything here keeps the standard library on `posix_spawn` (full
+//! paths, no `pre_exec`, other users through `setpriv`), and a run wakes its worker once (see `wait.rs`).
+//! `cargo bench -p watchbell-io --bench spawn` compares it with a bare loop. Needs Linux 5.3 (`pidfd_open`).
+
+mod environ;
+mod line;
+mod wait;
+
+pub use environ::{DEFAULT_PATH, ENV_FILE_MAX, STATED};
+pub use line::Line;
+pub use wait::{FIRST_LOOK, LEFT_BEHIND_GRACE, TERM_GRACE};
+
+use environ::Variables;
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    io,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use wait::Running;
+use watchbell_core::{config::Secret, model::Raw};
+
+/// So many bytes of standard output, and of standard error, are kept unless the config says otherwise.
+pub const OUTPUT_MAX: usize = 1 << 20;
+
+/// A command that writes more than this many bytes to one of its outputs is killed.
+pub const OUTPUT_HARD_MAX: usize = 16 << 20;
+
+/// How long `docker kill` may take.
+const CONTAINER_KILL_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How often a program whose file is just being written is tried again, [`BUSY_WAIT`] apart.
+const BUSY_TRIES: u32 = 5;
+
+/// See [`BUSY_TRIES`].
+const BUSY_WAIT: Duration = Duration::from_millis(20);
+
+/// What to run, and how. Made once from the config, run many times. Printing it shows no secret.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Command {
+    /// What runs.
+    pub line: Line,
+    /// The working directory; `None` is the agent's own.
+    pub cwd: Option<PathBuf>,
+    /// The agent's whole environment is passed on, as in the old formats, and not only [`STATED`].
+    pub inherit_env: bool,
+    /// Variables to set, read at each start.
+    pub env: BTreeMap<String, Secret>,
+    /// A credentials file: a JSON object of variables to set, read at each start; `env` wins.
+    pub env_file: Option<PathBuf>,
+    /// Another user: `NAME`, `UID`, `NAME:GROUP`, `UID:GROUP`. In a container, a user of its image.
+    pub user: Option<String>,
+    /// A container to run in, by docker or else podman.
+    pub container: Option<Container>,
+    /// How many bytes of each output are kept; the rest is read and dropped up to [`OUTPUT_HARD_MAX`].
+    pub output_max: usize,
+}
+
+/// A container to run a command in. It gets the variables of `env` and `env_file`, and sees the working
+/// directory, if one is given, read-only under the same path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Container {
+    /// The image.
+    pub image: String,
+    /// The network it is attached to; `host` sees what the agent sees.
+    pub network: String,
+    /// The container program; `None` is `docker`, or else `podman`, of the agent's `PATH`.
+    pub engine: Option<String>,
+}
+
+/// Something that happened to a run besides its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Note {
+    /// It wrote more than [`OUTPUT_HARD_MAX`] and was killed.
+    Overflow,
+    /// It ended and left children that held its output open; they were killed after [`LEFT_BEHIND_GRACE`].
+    LeftBehind,
+}
+
+/// A finished run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ran {
+    /// What it wrote and how it ended.
+    pub raw: Raw,
+    /// What happened besides.
+    pub note: Option<Note>,
+}
+
+impl Command {
+    /// A command with the defaults: stated environment, no other user, no container.
+    pub fn new(line: Line) -> Command {
+        Command {
+            line,
+            cwd: None,
+            inherit_env: false,
+            env: BTreeMap::new(),
+            env_file: None,
+            user: None,
+            container: None,
+            output_max: OUTPUT_MAX,
+        }
+    }
+
+    /// Runs it to its end or to its time limit, whichever comes first; at the latest [`TERM_GRACE`] and a
+    /// moment later this returns. `stdin` is written to its standard input, which is `/dev/null` if there is none.
+    ///
+    /// Never fails: what could not be started has no exit, and the reason in `stderr`. Dropping the future
+    /// kills the process group. Must be called within a tokio runtime.
+    pub async fn run(&self, stdin: Vec<u8>, timeout: Duration) -> Ran {
+        let started_at = Instant::now();
+        let failed = |why: String| Ran {
+            raw: Raw { stderr: why.into_bytes(), took: started_at.elapsed(), ..Raw::default() },
+            note: None,
+        };
+        let (running, container) = match self.start(stdin, timeout).await {
+            Ok(started) => started,
+            Err(why) => return failed(why),
+        };
+        let ended = running.finish().await;
+        if ended.note.is_none() && !matches!(ended.exit, Some(watchbell_core::model::Exit::TimedOut) | None) {
+            container.map(ContainerGuard::gone);
+        }
+        let raw = Raw {
+            exit: ended.exit,
+            stdout: ended.stdout,
+            stderr: ended.stderr,
+            truncated: ended.truncated,
+            took: started_at.elapsed(),
+        };
+        Ran { raw, note: ended.note }
+    }
+
+    /// What can be seen without running it: a program, a folder, a user, a variable that is not there.
+    pub fn preflight(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if let Some(why) = self.cwd.as_deref().and_then(cwd_problem) {
+            wrong.push(why);
+        }
+        match self.prepare() {
+            Err(why) => wrong.push(why),
+            Ok(mut prepared) => {
+                prepared.container.take().map(ContainerGuard::gone);
+                wrong.extend(prepared.programs.iter().filter_map(|program| program_problem(program)));
+                if prepared.other_user && !rustix::process::geteuid().is_root() {
+                    wrong.push("only an agent that runs as root can run a command as another user".to_owned());
+                }
+            }
+        }
+        wrong
+    }
+
+    async fn start(&self, stdin: Vec<u8>, timeout: Duration) -> Result<(Running, Option<ContainerGuard>), String> {
+        let mut prepared = self.prepare()?;
+        let mut tries = 0;
+        let why = loop {
+            tries += 1;
+            let why = match self.spawn(&prepared, !stdin.is_empty()) {
+                Ok(child) => {
+                    return Running::new(child, stdin, self.output_max, timeout)
+                        .map(|running| (running, prepared.container.take()))
+                        .map_err(|why| format!("can't watch `{}`: {why}", prepared.shown()));
+                }
+                Err(why) => why,
+            };
+            match why.kind() {
+                // Its file is still open for writing: it is just being installed, or copied by a test.
+                io::ErrorKind::ExecutableFileBusy if tries < BUSY_TRIES => tokio::time::sleep(BUSY_WAIT).await,
+                // It was moved since it was looked up.
+                io::ErrorKind::NotFound if tries == 1 => {
+                    environ::forget();
+                    prepared.container.take().map(ContainerGuard::gone);
+                    prepared = self.prepare()?;
+                }
+                _ => break why,
+            }
+        };
+        prepared.container.take().map(ContainerGuard::gone);
+        Err(self.start_problem(&prepared, &why))
+    }
+
+    fn spawn(&self, prepared: &Prepared, input: bool) -> io::Result<std::process::Child> {
+        match self.std_command(prepared, &prepared.argv, input).spawn() {
+            // A script without a `#!` line: a shell would run it itself.
+            Err(why) if why.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
+                let mut argv = vec![OsString::from("/bin/sh")];
+                argv.extend_from_slice(&prepared.argv);
+                self.std_command(prepared, &argv, input).spawn()
+            }
+            other => other,
+        }
+    }
+
+    fn std_command(&self, prepared: &Prepared, argv: &[OsString], input: bool) -> std::process::Command {
+        let mut command = std::process::Command::new(&argv[0]);
+        command.args(&argv[1..]).process_group(0);
+        command.stdin(if input { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some(cwd) = &self.cwd {
+            command.current_dir(cwd);
+        }
+        if !self.inherit_env {
+            command.env_clear();
+        }
+        command.envs(prepared.variables.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Everything that is looked up before a start.
+    fn prepare(&self) -> Result<Prepared, String> {
+        let configured = environ::configured(&self.env, self.env_file.as_deref())?;
+        let mut variables = if self.inherit_env { Variables::new() } else { environ::stated().clone() };
+        if self.container.is_some() && !self.inherit_env {
+            variables.extend(environ::stated_for_containers());
+        }
+        let mut argv = self.line_argv();
+        let mut programs = Vec::new();
+        if let Some(container) = &self.container {
+            let guard = self.wrap_in_container(container, &mut argv, &configured, &variables)?;
+            variables.extend(configured);
+            programs.push(PathBuf::from(&argv[0]));
+            return Ok(Prepared { argv, variables, programs, other_user: false, container: Some(guard) });
+        }
+        let account = self.user.as_deref().map(environ::account).transpose()?;
+        if let Some(account) = &account {
+            let home = account.home.as_deref().unwrap_or("/");
+            variables.push(("HOME".into(), home.into()));
+            if let Some(name) = &account.name {
+                variables.extend([("USER".into(), name.into()), ("LOGNAME".into(), name.into())]);
+            }
+        }
+        variables.extend(configured);
+        argv[0] = find(&argv[0], &variables, self.cwd.as_deref())?;
+        programs.push(PathBuf::from(&argv[0]));
+        let other_user = account.as_ref().is_some_and(|a| a.uid != rustix::process::geteuid().to_string());
+        if let Some(account) = account.filter(|_| other_user) {
+            wrap_in_setpriv(&account, &mut argv, &variables)?;
+            programs.push(PathBuf::from(&argv[0]));
+        }
+        Ok(Prepared { argv, variables, programs, other_user, container: None })
+    }
+
+    fn line_argv(&self) -> Vec<OsString> {
+        match &self.line {
+            Line::Words(words) => words.iter().map(OsString::from).collect(),
+            Line::Shell(line) => {
+                let shell = if self.container.is_some() { "sh" } else { "/bin/sh" };
+                vec![shell.into(), "-c".into(), line.into()]
+            }
+        }
+    }
+
+    /// Puts `docker run …` before the command.
+    fn wrap_in_container(
+        &self,
+        container: &Container,
+        argv: &mut Vec<OsString>,
+        configured: &Variables,
+        variables: &Variables,
+    ) -> Result<ContainerGuard, String> {
+        let engine = match &container.engine {
+            Some(engine) => find(OsStr::new(engine), variables, None)?,
+            None => container_engine(&path_of(variables))?,
+        };
+        let name = container_name();
+        let mut wrapped: Vec<OsString> = vec![engine.clone()];
+        wrapped.extend(["run", "--rm", "-i", "--name", &name, "--network", &container.network].map(Into::into));
+        if let Some(cwd) = &self.cwd {
+            let cwd = std::path::absolute(cwd).map_err(|e| format!("can't tell where `{}` is: {e}", cwd.display()))?;
+            let mut volume = cwd.clone().into_os_string();
+            volume.push(":");
+            volume.push(&cwd);
+            volume.push(":ro");
+            wrapped.extend(["--volume".into(), volume, "--workdir".into(), cwd.into()]);
+        }
+        if let Some(user) = &self.user {
+            wrapped.extend(["--user".into(), user.into()]);
+        }
+        // Names only: the container program takes the values from its environment, where no list of processes shows them.
+        wrapped.extend(configured.iter().flat_map(|(variable, _)| ["--env".into(), variable.clone()]));
+        wrapped.push(OsString::from(&container.image));
+        wrapped.append(argv);
+        *argv = wrapped;
+        let kill = vec![engine, "kill".into(), name.into()];
+        Ok(ContainerGuard { kill, variables: variables.clone(), armed: true })
+    }
+
+    /// Why it could not be started, and what to do.
+    fn start_problem(&self, prepared: &Prepared, why: &io::Error) -> String {
+        let known = self.cwd.as_deref().and_then(cwd_problem);
+        let known = known.or_else(|| prepared.programs.iter().find_map(|program| program_problem(program)));
+        known.unwrap_or_else(|| {
+            let shown = prepared.shown();
+            match why.kind() {
+                io::ErrorKind::NotFound => {
+                    format!("can't start `{shown}`: the interpreter that its `#!` line names is not there: install it")
+                }
+                _ => format!("can't start `{shown}`: {why}"),
+            }
+        })
+    }
+}
+
+/// What a start needs.
+#[derive(Debug)]
+struct Prepared {
+    /// The program's full path and its arguments.
+    argv: Vec<OsString>,
+    variables: Variables,
+    /// Files that must be there and executable.
+    programs: Vec<PathBuf>,
+    other_user: bool,
+    container: Option<ContainerGuard>,
+}
+
+impl Prepared {
+    fn shown(&self) -> String {
+        self.programs.first().map_or_else(String::new, |program| program.display().to_string())
+    }
+}
+
+fn path_of(variables: &Variables) -> OsString {
+    let set = environ::value(variables, "PATH").map(OsStr::to_owned);
+    set.or_else(|| std::env::var_os("PATH")).unwrap_or_else(|| DEFAULT_PATH.into())
+}
+
+fn find(program: &OsStr, variables: &Variables, cwd: Option<&Path>) -> Result<OsString, String> {
+    let path = path_of(variables);
+    environ::find(program, &path, cwd).map(|found: Arc<Path>| found.as_os_str().to_owned())
+}
+
+fn container_engine(path: &OsStr) -> Result<OsString, String> {
+    let found = ["docker", "podman"].iter().find_map(|engine| environ::find(OsStr::new(engine), path, None).ok());
+    found.map(|found| found.as_os_str().to_owned()).ok_or_else(|| {
+        let path = path.display();
+        format!(
+            "neither `docker` nor `podman` is in any folder of PATH ({path}): install one, or name another as `engine`"
+        )
+    })
+}
+
+fn wrap_in_setpriv(account: &environ::Account, argv: &mut Vec<OsString>, variables: &Variables) -> Result<(), String> {
+    let setpriv = find(OsStr::new("setpriv"), variables, None)
+        .map_err(|why| format!("`user` needs `setpriv` of util-linux: {why}"))?;
+    let groups = if account.name.is_some() { "--init-groups" } else { "--clear-groups" };
+    let mut wrapped = vec![setpriv];
+    wrapped.extend(["--reuid", &account.uid, "--regid", &account.gid, groups, "--"].map(Into::into));
+    wrapped.append(argv);
+    *argv = wrapped;
+    Ok(())
+}
+
+fn cwd_problem(cwd: &Path) -> Option<String> {
+    let shown = cwd.display();
+    match std::fs::metadata(cwd) {
+        Ok(meta) if meta.is_dir() => None,
+        Ok(_) => Some(format!("the working directory `{shown}` is not a folder: correct `cwd`")),
+        Err(why) => Some(format!("the working directory `{shown}` can't be used ({why}): make it, or correct `cwd`")),
+    }
+}
+
+fn program_problem(program: &Path) -> Option<String> {
+    let shown = program.display();
+    match std::fs::metadata(program) {
+        Err(why) => Some(format!("the program `{shown}` can't be run ({why}): install it, or correct its path")),
+        Ok(meta) if meta.is_dir() => Some(format!("`{shown}` is a folder, not a program: correct its path")),
+        Ok(_) if !environ::executable(program) => {
+            Some(format!("the program `{shown}` is not executable: `chmod +x {shown}`"))
+        }
+        Ok(_) => None,
+    }
+}
+
+/// A name that no other run of any agent on this machine has now.
+fn container_name() -> String {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    let run = RUNS.fetch_add(1, Ordering::Relaxed);
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
+    format!("watchbell-{}-{since}-{run}", std::process::id())
+}
+
+/// Kills the container when it is dropped: the end of `docker run` is not the end of what it started.
+#[derive(Debug)]
+struct ContainerGuard {
+    kill: Vec<OsString>,
+    variables: Variables,
+    armed: bool,
+}
+
+impl ContainerGuard {
+    /// It ended by itself.
+    fn gone(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for ContainerGuard {
+    fn drop(&mut self) {
+        if !self.armed {
+            return;
+        }
+        let mut command = std::process::Command::new(&self.kill[0]);
+        command.args(&self.kill[1..]).process_group(0).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.env_clear().envs(self.variables.iter().map(|(name, value)| (name, value)));
+        let Ok(child) = command.spawn() else { return };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(async move {
+                if let Ok(running) = Running::new(child, Vec::new(), 0, CONTAINER_KILL_TIMEOUT) {
+                    running.finish().await;
+                }
+            })),
+            Err(_) => wait::hand_over(child),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
