@@ -221,7 +221,8 @@ mod tests {
     #[test]
     fn accounts() {
         let passwd = "root:x:0:0:root:/root:/bin/bash\nmon:x:120:130:Monitor:/var/lib/mon:/usr/sbin/nologin\n";
-        let table: &[(&str, Option<(&str, &str, Option<&str>, Option<&str>)>)] = &[
+        type Wanted<'a> = (&'a str, &'a str, Option<&'a str>, Option<&'a str>);
+        let table: &[(&str, Option<Wanted<'_>>)] = &[
             ("mon", Some(("120", "130", Some("mon"), Some("/var/lib/mon")))),
             ("120", Some(("120", "130", Some("mon"), Some("/var/lib/mon")))),
             ("mon:adm", Some(("120", "adm", Some("mon"), Some("/var/lib/mon")))),

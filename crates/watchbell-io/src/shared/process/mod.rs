@@ -125,13 +125,13 @@ impl Command {
             raw: Raw { stderr: why.into_bytes(), took: started_at.elapsed(), ..Raw::default() },
             note: None,
         };
-        let (running, container) = match self.start(stdin, timeout).await {
+        let (running, mut container) = match self.start(stdin, timeout).await {
             Ok(started) => started,
             Err(why) => return failed(why),
         };
         let ended = running.finish().await;
         if ended.note.is_none() && !matches!(ended.exit, Some(watchbell_core::model::Exit::TimedOut) | None) {
-            container.map(ContainerGuard::gone);
+            container.armed = false;
         }
         let raw = Raw {
             exit: ended.exit,
@@ -151,8 +151,7 @@ impl Command {
         }
         match self.prepare() {
             Err(why) => wrong.push(why),
-            Ok(mut prepared) => {
-                prepared.container.take().map(ContainerGuard::gone);
+            Ok(prepared) => {
                 wrong.extend(prepared.programs.iter().filter_map(|program| program_problem(program)));
                 if prepared.other_user && !rustix::process::geteuid().is_root() {
                     wrong.push("only an agent that runs as root can run a command as another user".to_owned());
@@ -162,7 +161,8 @@ impl Command {
         wrong
     }
 
-    async fn start(&self, stdin: Vec<u8>, timeout: Duration) -> Result<(Running, Option<ContainerGuard>), String> {
+    /// Starts it, and again if its file is just being written or was moved.
+    async fn start(&self, stdin: Vec<u8>, timeout: Duration) -> Result<(Running, ContainerGuard), String> {
         let mut prepared = self.prepare()?;
         let mut tries = 0;
         let why = loop {
@@ -170,7 +170,7 @@ impl Command {
             let why = match self.spawn(&prepared, !stdin.is_empty()) {
                 Ok(child) => {
                     return Running::new(child, stdin, self.output_max, timeout)
-                        .map(|running| (running, prepared.container.take()))
+                        .map(|running| (running, prepared.container.started()))
                         .map_err(|why| format!("can't watch `{}`: {why}", prepared.shown()));
                 }
                 Err(why) => why,
@@ -181,13 +181,11 @@ impl Command {
                 // It was moved since it was looked up.
                 io::ErrorKind::NotFound if tries == 1 => {
                     environ::forget();
-                    prepared.container.take().map(ContainerGuard::gone);
                     prepared = self.prepare()?;
                 }
                 _ => break why,
             }
         };
-        prepared.container.take().map(ContainerGuard::gone);
         Err(self.start_problem(&prepared, &why))
     }
 
@@ -227,10 +225,10 @@ impl Command {
         let mut argv = self.line_argv();
         let mut programs = Vec::new();
         if let Some(container) = &self.container {
-            let guard = self.wrap_in_container(container, &mut argv, &configured, &variables)?;
+            let container = self.wrap_in_container(container, &mut argv, &configured, &variables)?;
             variables.extend(configured);
             programs.push(PathBuf::from(&argv[0]));
-            return Ok(Prepared { argv, variables, programs, other_user: false, container: Some(guard) });
+            return Ok(Prepared { argv, variables, programs, other_user: false, container });
         }
         let account = self.user.as_deref().map(environ::account).transpose()?;
         if let Some(account) = &account {
@@ -248,7 +246,7 @@ impl Command {
             wrap_in_setpriv(&account, &mut argv, &variables)?;
             programs.push(PathBuf::from(&argv[0]));
         }
-        Ok(Prepared { argv, variables, programs, other_user, container: None })
+        Ok(Prepared { argv, variables, programs, other_user, container: ContainerGuard::default() })
     }
 
     fn line_argv(&self) -> Vec<OsString> {
@@ -293,7 +291,7 @@ impl Command {
         wrapped.append(argv);
         *argv = wrapped;
         let kill = vec![engine, "kill".into(), name.into()];
-        Ok(ContainerGuard { kill, variables: variables.clone(), armed: true })
+        Ok(ContainerGuard { kill, variables: variables.clone(), armed: false })
     }
 
     /// Why it could not be started, and what to do.
@@ -321,7 +319,7 @@ struct Prepared {
     /// Files that must be there and executable.
     programs: Vec<PathBuf>,
     other_user: bool,
-    container: Option<ContainerGuard>,
+    container: ContainerGuard,
 }
 
 impl Prepared {
@@ -390,8 +388,8 @@ fn container_name() -> String {
     format!("watchbell-{}-{since}-{run}", std::process::id())
 }
 
-/// Kills the container when it is dropped: the end of `docker run` is not the end of what it started.
-#[derive(Debug)]
+/// Once it is armed, kills the container when it is dropped: the end of `docker run` is not the end of what it started.
+#[derive(Debug, Default)]
 struct ContainerGuard {
     kill: Vec<OsString>,
     variables: Variables,
@@ -399,9 +397,11 @@ struct ContainerGuard {
 }
 
 impl ContainerGuard {
-    /// It ended by itself.
-    fn gone(mut self) {
-        self.armed = false;
+    /// Arms it, where there is a container.
+    fn started(&mut self) -> ContainerGuard {
+        let mut guard = std::mem::take(self);
+        guard.armed = !guard.kill.is_empty();
+        guard
     }
 }
 

@@ -79,8 +79,7 @@ fn gone(pid: &str) -> bool {
     })
 }
 
-/// Zombies among the children of this very test's marks: commands whose line holds `mark` can't be told from a
-/// zombie's empty command line, so children are counted by parent.
+/// How many children of this process ended and were not reaped.
 fn zombies() -> usize {
     let me = std::process::id().to_string();
     let stats = std::fs::read_dir("/proc").unwrap().flatten();
@@ -387,7 +386,7 @@ fn containers() {
     let ran = with_fake("sleep 606", Duration::from_millis(300));
     assert_eq!(ran.raw.exit, Some(Exit::TimedOut));
     let asked = std::fs::read_to_string(&log).unwrap();
-    let last_run = asked.lines().filter(|l| l.starts_with("run ")).next_back().unwrap();
+    let last_run = asked.lines().rfind(|l| l.starts_with("run ")).unwrap();
     let name = last_run.split(' ').find(|word| word.starts_with("watchbell-")).unwrap();
     assert!(asked.contains(&format!("kill {name}")), "{asked}");
 }
