@@ -332,12 +332,15 @@ fn alerter(ini: &Ini, agent: &Section, problems: &mut Problems) -> Option<(Span,
         _ => "log",
     };
     notifier.put("kind", span, Value::String(kind.to_owned()));
-    notifier.put("style", span, Value::String("cimaa".to_owned()));
+    // What is logged is data, not CIMAA's texts.
+    if kind != "log" {
+        notifier.put("style", span, Value::String("cimaa".to_owned()));
+    }
     match class.part {
         // The account's token, which the older API wanted beside the key, is not needed.
         Part::PagerDuty => {
             let (key, span) = required(section, "service", problems)?;
-            notifier.put("routing_key", span, secret(key));
+            notifier.put("key", span, secret(key));
         }
         Part::Slack => slack(section, span, &mut notifier, problems)?,
         _ => {}
@@ -660,7 +663,7 @@ class = zc.cimaa.stub:MemoryDB
 [alerter]
 class = zc.cimaa.stub:OutputAlerter
 ",
-                r#"{agent: {timeout: 1, deliver_timeout: 12, notify: ["alerter"]}, notify: {alerter: {kind: "log", style: "cimaa"}}}"#,
+                r#"{agent: {timeout: 1, deliver_timeout: 12, notify: ["alerter"]}, notify: {alerter: {kind: "log"}}}"#,
                 "agent.d",
                 "",
             ),
@@ -686,7 +689,7 @@ stream = test
 partition_key = 42
 explicit_hash_key = 0
 ",
-                r#"{agent: {name: "web-1", base_interval: 30, timeout: 21, deliver_timeout: 6, log_level: "debug", sentry_dsn: *"https://k:s@sentry.example.com/1", metrics: "log", notify: ["alerter"]}, notify: {alerter: {kind: "pagerduty", style: "cimaa", routing_key: *"k3y"}}}"#,
+                r#"{agent: {name: "web-1", base_interval: 30, timeout: 21, deliver_timeout: 6, log_level: "debug", sentry_dsn: *"https://k:s@sentry.example.com/1", metrics: "log", notify: ["alerter"]}, notify: {alerter: {kind: "pagerduty", style: "cimaa", key: *"k3y"}}}"#,
                 "/etc/cimaa.d",
                 r#"8:9 "zc.cimaa.dynamodb:DB" warning: DynamoDB comes with a later version; the agent's local store is used instead; hint: faults and squelches of other agents are not seen until then
 16:9 "zc.cimaa.kinesis.Metrics" warning: Kinesis comes with a later version; metrics go to the log instead"#,

@@ -17,7 +17,7 @@
 //! | check | `retry_ticks` | integer >= 1: while it fails, run every so many ticks ([`super::Retry::Ticks`]) |
 //! | check | `shell` | true: the line is written for a shell, and is run as `sh -c` would |
 //! | check | `cwd` | folder to run in, as written or as [`flake::working_dir`] gives it |
-//! | check | `env_file` | path of a JSON credentials file; read it through [`json::parse`] and [`flake::credentials`] |
+//! | check | `env_file` | path of a JSON credentials file; [`flake::read_credentials`] says what is in it |
 //! | check | `image` | container image to run the command in |
 //! | check | `accept_json` | true: output that starts with `{` at exit 0 is a JSON plugin's |
 //! | check | `performance` | false: Nagios performance data is text like any other |
@@ -32,6 +32,9 @@
 //! | agent | `metrics_logger` | the logger's name for that, by default `"metrics"` |
 //! | notify | `style` | `"cimaa"`: CIMAA's texts instead of our own |
 //!
+//! The one notifier that CIMAA's agent file gives is `notify.alerter`: kind `pagerduty` with `key`, `slack` with `token`,
+//! `channels` and `mention`, or `log`.
+//!
 //! Secrets that an old format writes into its file are [`super::tree::Value::Secret`], which no parser makes, so
 //! that [`super::Reader::secret`] takes them from there and goes on refusing them in native files.
 //!
@@ -43,6 +46,7 @@
 //! flake::working_dir(path: &str, root: &str) -> String
 //! flake::translate(node: &Node, file: FileId, context: &FlakeContext, problems: &mut Problems) -> Option<Table>
 //! flake::credentials(node: &Node, problems: &mut Problems) -> BTreeMap<String, String>
+//! flake::read_credentials(path, text, named: Span, problems: &mut Problems) -> BTreeMap<String, String>  // quotes nothing
 //!
 //! cimaa::is_agent_file(ini: &Ini) -> bool
 //! cimaa::translate_agent(ini: &Ini, problems: &mut Problems) -> CimaaAgent    // .root: agent, notify; .directory
