@@ -425,14 +425,30 @@ mod tests {
         }
     }
 
+    type Changes = (&'static str, &'static str, &'static [&'static str]);
+
+    fn check_changes(table: &[Changes]) {
+        for &(text, from, expect) in table {
+            let hours = hours(text);
+            let mut t = at(from);
+            for expected in expect {
+                let was_open = hours.open_at(t);
+                assert_eq!(hours.next_open(t), if was_open { Some(t) } else { hours.next_change(t) });
+                t = hours.next_change(t).unwrap();
+                assert_eq!(t, at(expected), "{text} after {from}");
+                assert_ne!(hours.open_at(t), was_open, "{text} at {t}");
+            }
+        }
+    }
+
     /// S3.16: told in the morning: the openings and closings in turn.
     #[test]
     fn changes() {
-        for (text, from, expect) in [
+        check_changes(&[
             (
                 "weekdays 08:00-18:00",
                 "2026-03-06T12:00:00Z",
-                &["2026-03-06T18:00:00Z", "2026-03-09T08:00:00Z", "2026-03-09T18:00:00Z"][..],
+                &["2026-03-06T18:00:00Z", "2026-03-09T08:00:00Z", "2026-03-09T18:00:00Z"],
             ),
             ("weekdays 08:00-18:00", "2026-03-06T18:00:00Z", &["2026-03-09T08:00:00Z"]),
             (
@@ -446,6 +462,13 @@ mod tests {
                 &["2026-03-07T00:00:00Z", "2026-03-08T12:00:00Z"],
             ),
             ("08:00-12:00; 10:00-18:00", "2026-03-04T09:00:00Z", &["2026-03-04T18:00:00Z", "2026-03-05T08:00:00Z"]),
+        ]);
+    }
+
+    /// S3.16: hours follow the wall clock over its changes.
+    #[test]
+    fn changes_over_clock_changes() {
+        check_changes(&[
             // Berlin's clock changes: 2026-03-29 at 01:00 UTC, 2026-10-25 at 01:00 UTC.
             ("08:00-18:00 Europe/Berlin", "2026-03-28T12:00:00Z", &["2026-03-28T17:00:00Z", "2026-03-29T06:00:00Z"]),
             (
@@ -475,17 +498,11 @@ mod tests {
                 "2026-10-03T12:00:00Z",
                 &["2026-10-03T15:30:00Z", "2026-10-04T01:00:00Z"],
             ),
-        ] {
-            let hours = hours(text);
-            let mut t = at(from);
-            for expected in expect {
-                let was_open = hours.open_at(t);
-                assert_eq!(hours.next_open(t), if was_open { Some(t) } else { hours.next_change(t) });
-                t = hours.next_change(t).unwrap();
-                assert_eq!(t, at(expected), "{text} after {from}");
-                assert_ne!(hours.open_at(t), was_open, "{text} at {t}");
-            }
-        }
+        ]);
+    }
+
+    #[test]
+    fn always_open() {
         for text in ["00:00-24:00 Europe/Berlin", "mon-fri 00:00-24:00; sat,sun 00:00-24:00", "06:00-18:00,18:00-06:00"]
         {
             assert_eq!(hours(text).next_change(at("2026-03-04T10:00:00Z")), None, "{text}");

@@ -214,11 +214,23 @@ fn the_ends_of_time_are_no_trouble() {
     }
 }
 
+/// A text, and what is told about it: offset, message, a part of the hint.
+type Mistake = (&'static str, usize, &'static str, &'static str);
+
+fn check_mistakes(table: &[Mistake]) {
+    for &(text, offset, message, hint) in table {
+        let error = Cron::parse(text).unwrap_err();
+        assert_eq!((error.offset, error.message.as_str()), (offset, message), "{text}");
+        let given = error.hint.unwrap_or_default();
+        assert!(given.contains(hint), "{text}: `{given}` lacks `{hint}`");
+    }
+}
+
 /// S1.2: what is no crontab syntax is told, with its place and what to write.
 #[test]
-fn mistakes() {
+fn wrong_values() {
     let order = "the five fields are minute, hour, day of the month, month, weekday";
-    for (text, offset, message, hint) in [
+    check_mistakes(&[
         ("", 0, "the cron expression is empty", order),
         ("   ", 0, "the cron expression is empty", order),
         ("* * * *", 7, "a cron expression has five fields, this has 4", order),
@@ -248,6 +260,13 @@ fn mistakes() {
         ("* * * * mon#", 12, "`` is no count of a weekday in a month", "write `#1` to `#5`"),
         ("* * * * #2", 8, "a weekday is missing here", "weekdays are 0 to 7"),
         ("* * 3#2 * *", 4, "`3#2` is no day of the month", "days are 1 to 31"),
+    ]);
+}
+
+/// S1.2: the same for lists, ranges, steps and words.
+#[test]
+fn wrong_shapes() {
+    check_mistakes(&[
         ("1,,2 * * * *", 2, "a minute is missing here", "minutes are 0 to 59"),
         ("1,2, * * * *", 4, "a minute is missing here", "minutes are 0 to 59"),
         ("5- * * * *", 2, "a minute is missing here", "minutes are 0 to 59"),
@@ -273,12 +292,7 @@ fn mistakes() {
         ("@every", 0, "`@every` is no cron word", "use an interval: `every = \"5m\"`"),
         ("@dayly", 0, "`@dayly` is no cron word", "the words are `@hourly`, `@daily`"),
         ("@daily * * * *", 7, "`@daily` stands alone", "take out what follows it"),
-    ] {
-        let error = Cron::parse(text).unwrap_err();
-        assert_eq!((error.offset, error.message.as_str()), (offset, message), "{text}");
-        let given = error.hint.unwrap_or_default();
-        assert!(given.contains(hint), "{text}: `{given}` lacks `{hint}`");
-    }
+    ]);
 }
 
 #[test]
