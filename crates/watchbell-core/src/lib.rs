@@ -7,6 +7,7 @@
 //! Dependencies point one way: `model ← wire, schedule, state, route ← config ← engine`.
 
 pub mod config;
+pub mod engine;
 pub mod model;
 pub mod route;
 pub mod schedule;

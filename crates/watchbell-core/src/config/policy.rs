@@ -189,6 +189,47 @@ pub struct CheckPolicy {
     pub style: Style,
 }
 
+impl CheckPolicy {
+    /// The policy of what has no check in the config: the agent's own faults, config faults, `watchbell exec`.
+    pub fn bare(name: Name, notify: Vec<Name>) -> CheckPolicy {
+        CheckPolicy {
+            name,
+            kind: "",
+            file: String::new(),
+            line: 0,
+            schedule: None,
+            retry: 0,
+            retry_interval: Retry::After(Duration::from_secs(60)),
+            timeout: Duration::from_secs(60),
+            missed: Missed::Skip,
+            overlap: Overlap::Skip,
+            job: false,
+            refresh_within: None,
+            thresholds: Vec::new(),
+            alert_from: Severity::Critical,
+            notify,
+            hours: None,
+            parents: Vec::new(),
+            renotify: Renotify::Never,
+            flapping: None,
+            description: None,
+            runbook: None,
+            link: None,
+            labels: BTreeMap::new(),
+            shown: String::new(),
+            unit: None,
+            log_runs: false,
+            on_result: Vec::new(),
+            style: Style::Native,
+        }
+    }
+
+    /// The last part of its name, for people.
+    pub fn short(&self) -> &str {
+        self.name.rsplit('/').next().unwrap_or(&self.name)
+    }
+}
+
 /// One notifier, as the outbox sees it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct NotifierPolicy {

@@ -61,10 +61,38 @@ pub struct Fault {
     /// The check cannot be judged now (its file is broken): this is what was known before.
     #[serde(default)]
     pub stale: bool,
-    /// The parent that is down, while that is why nobody is told.
+    /// Why nobody is told, although it is certain and bad enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unreachable_by: Option<Name>,
+    pub held: Option<Held>,
     /// Who takes care of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged: Option<Acknowledgement>,
+}
+
+/// Why nobody is told of a fault for now.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "rule", rename_all = "lowercase")]
+pub enum Held {
+    /// A squelch matches its name.
+    Squelch {
+        /// The squelch's regular expression.
+        regex: String,
+    },
+    /// A check that it depends on is failing: it is unreachable, not a problem of its own.
+    Parent {
+        /// That check.
+        parent: Name,
+    },
+    /// Somebody takes care of it.
+    Acknowledged {
+        /// Who.
+        by: String,
+    },
+    /// Its check changes state too often.
+    Flapping,
+    /// Outside the hours at which people may be told.
+    Hours {
+        /// When they begin.
+        until: Option<Timestamp>,
+    },
 }

@@ -10,7 +10,7 @@ mod time;
 
 pub use delivery::{Action, Decision, Delivery, Failure, Receipt, Verdict};
 pub use event::{Event, EventKind, EventState};
-pub use fault::{Acknowledgement, Fault, Hardness};
+pub use fault::{Acknowledgement, Fault, Hardness, Held};
 pub use name::Name;
 pub use outcome::{Exit, Finding, Metric, Outcome, Phase, Raw, Sample};
 pub use severity::Severity;

@@ -1,0 +1,208 @@
+//! From findings to faults: what a run says is compared with what was wrong before.
+
+use super::{
+    Step,
+    derived::{Timer, is_monitor},
+    world::{Past, RowKey},
+};
+use crate::{
+    config::{CheckPolicy, Style},
+    model::{Event, EventKind, EventState, Fault, Finding, Name, Severity, Timestamp},
+    state::fault::{self, Change, Context, Rules},
+};
+use std::{collections::BTreeMap, time::Duration};
+
+/// Parts that the engine itself raises on a check: a run's findings neither set nor clear them.
+pub(super) const ENGINE_PARTS: [&str; 2] = ["monitor-overlap", "flapping"];
+
+/// What is remembered of a fault that is gone is dropped after this long.
+const PAST_KEPT: Duration = Duration::from_secs(90 * 86_400);
+/// How often old memories are looked for.
+const PURGE_EVERY: Duration = Duration::from_secs(6 * 3600);
+
+impl CheckPolicy {
+    /// What the fault machine must know.
+    pub(super) fn rules(&self) -> Rules {
+        Rules { attempts: self.retry.saturating_add(1), alert_from: self.alert_from }
+    }
+}
+
+impl Step<'_> {
+    /// Makes the check's faults what its findings say. What is not found any more is gone, except where
+    /// `keep` says that the run could not tell.
+    pub(super) fn apply(&mut self, check: &CheckPolicy, findings: Vec<Finding>, keep: impl Fn(&Name) -> bool) {
+        let mut found = BTreeMap::<Name, Finding>::new();
+        for finding in findings {
+            let name = finding.part.as_deref().map_or_else(|| check.name.clone(), |part| check.name.part(part));
+            // Two findings of one name: the worse one stands.
+            if found.get(&name).is_none_or(|other| other.severity < finding.severity) {
+                found.insert(name, finding);
+            }
+        }
+        let before = self.world.derived.faults_of.get(&check.name).cloned().unwrap_or_default();
+        for name in &before {
+            let engine_part = name.rsplit_once('#').is_some_and(|(_, part)| ENGINE_PARTS.contains(&part));
+            if !found.contains_key(name) && !engine_part && !keep(name) {
+                self.clear(name, "");
+            }
+        }
+        for (name, finding) in found {
+            if finding.severity == Severity::Info {
+                self.info(check, &name, &finding);
+            } else {
+                self.found(check, &name, &finding);
+            }
+        }
+    }
+
+    /// One finding about one fault.
+    pub(super) fn found(&mut self, check: &CheckPolicy, name: &Name, finding: &Finding) {
+        let state = &self.world.state;
+        let old = state.faults.get(name).cloned();
+        let rules = check.rules();
+        let counted = match check.style {
+            Style::Cimaa => state.checks.get(&check.name).map_or(0, |c| c.failures),
+            _ => old.as_ref().filter(|f| rules.counts(f.reported, f.escalates)).map_or(0, |f| f.attempt),
+        };
+        let next_episode = state.past.get(name).map_or(1, |p| p.episode + 1);
+        let context = Context { name, check: &check.name, now: self.now, next_episode, counted };
+        let (new, change) = fault::seen(old.as_ref(), finding, rules, &context);
+        if old.is_none() {
+            self.world.derived.fault_appears(&check.name, name);
+            self.watch_monitors(name, new.since);
+        }
+        self.world.state.faults.insert(name.clone(), new.clone());
+        self.touch(RowKey::Fault(name.clone()));
+        let event = match change {
+            Change::Same => None,
+            Change::Opened | Change::Hardened => Some(self.fault_event(check, &new, EventState::Problem)),
+            Change::Softened | Change::Changed => Some(self.fault_event(check, &new, EventState::Update)),
+        };
+        // A fault that says the same needs no second look: squelches, hours and acknowledgements bring their
+        // own. One that waits for a parent does: it is told when it is still wrong after the parent is well.
+        if event.is_some() || new.held.is_some() {
+            self.reconcile(name, event.as_ref());
+        }
+        if old.is_none() || matches!(change, Change::Changed | Change::Softened) {
+            self.parent_changed(&check.name);
+        }
+    }
+
+    /// A finding that is no fault, only worth knowing.
+    fn info(&mut self, check: &CheckPolicy, name: &Name, finding: &Finding) {
+        self.event(EventKind::Fault, EventState::Info, Severity::Info, name, |e| {
+            e.source = "check".into();
+            e.text.clone_from(&finding.message);
+            e.detail.clone_from(&finding.detail);
+            e.labels.clone_from(&check.labels);
+        });
+    }
+
+    /// A fault is gone. `why` is said where it is not simply that a run did not find it.
+    pub(super) fn clear(&mut self, name: &Name, why: &str) {
+        let Some(old) = self.world.state.faults.remove(name) else { return };
+        self.touch(RowKey::Fault(name.clone()));
+        self.world.derived.fault_goes(&old.check, name);
+        self.world.derived.timers.set(Timer::Tell(name.clone()), None);
+        self.world.state.past.insert(name.clone(), Past { episode: old.episode, cleared: self.now });
+        self.touch(RowKey::Past(name.clone()));
+        self.world.derived.timers.set_earlier(Timer::Purge, self.now + PURGE_EVERY);
+        if is_monitor(name) {
+            self.world.derived.timers.set_earlier(Timer::Monitors, self.now);
+        }
+        let policy = self.check_policy(&old.check, name);
+        let bare;
+        let check = match &policy {
+            Some(policy) => &**policy,
+            None => {
+                bare = CheckPolicy::bare(old.check.clone(), Vec::new());
+                &bare
+            }
+        };
+        let mut event = self.fault_event(check, &old, EventState::Recovery);
+        if !why.is_empty() {
+            event.text = why.to_owned();
+            if let Some(last) = self.fx.events.last_mut() {
+                last.text = why.to_owned();
+            }
+        }
+        self.reconcile(name, Some(&event));
+        self.parent_changed(&old.check);
+    }
+
+    /// The event of a fault's change, appended to the stream.
+    pub(super) fn fault_event(&mut self, check: &CheckPolicy, fault: &Fault, state: EventState) -> Event {
+        self.event(EventKind::Fault, state, fault.severity, &fault.name, |e| {
+            e.source = "check".into();
+            e.text.clone_from(&fault.message);
+            e.detail.clone_from(&fault.detail);
+            e.link.clone_from(&check.link);
+            e.runbook.clone_from(&check.runbook);
+            e.labels.clone_from(&check.labels);
+            e.since = Some(fault.since);
+            e.attempt = Some((fault.attempt, fault.attempts));
+        })
+    }
+
+    /// Looks again at the faults of the checks that depend on this one.
+    fn parent_changed(&mut self, parent: &Name) {
+        let children = self.world.derived.children.get(parent).cloned().unwrap_or_default();
+        for child in children {
+            for fault in self.world.derived.faults_of.get(&child).cloned().unwrap_or_default() {
+                self.reconcile(&fault, None);
+            }
+        }
+    }
+
+    /// The agent found something about itself, or found it gone.
+    pub(super) fn own(&mut self, part: &str, finding: Option<Finding>) {
+        let name = self.own_name(part);
+        match finding {
+            None => self.clear(&name, ""),
+            Some(finding) => {
+                let check = CheckPolicy::bare(name.clone(), self.healthy_notifiers());
+                self.found(&check, &name, &finding);
+            }
+        }
+    }
+
+    /// Takes care that a `#monitor-…` fault which stands too long is told of.
+    fn watch_monitors(&mut self, name: &Name, since: Timestamp) {
+        if is_monitor(name) {
+            let at = since + self.world.policy.agent.monitor_patience;
+            self.world.derived.timers.set_earlier(Timer::Monitors, at);
+        }
+    }
+
+    /// `#monitor-…` faults don't escalate; but where one stands for too long, the agent itself is at fault.
+    pub(super) fn judge_monitors(&mut self) {
+        let patience = self.world.policy.agent.monitor_patience;
+        let standing = self.world.derived.monitors.iter().filter_map(|name| self.world.state.faults.get(name));
+        let (old, young): (Vec<&Fault>, Vec<&Fault>) = standing.partition(|f| f.since + patience <= self.now);
+        let next = young.iter().map(|f| f.since + patience).min();
+        let finding = old.first().map(|first| {
+            let list: Vec<_> = old.iter().map(|f| format!("{}: {}", f.name, f.message)).collect();
+            let minutes = patience.as_secs() / 60;
+            let others = if old.len() > 1 { format!(" and {} more", old.len() - 1) } else { String::new() };
+            let text = format!("{}{others} can't be judged, for {minutes} minutes or longer", first.name);
+            Finding::new(Severity::Critical, text).with_detail(list.join("\n"))
+        });
+        self.world.derived.timers.set(Timer::Monitors, next);
+        self.own("checks", finding);
+    }
+
+    /// Drops what is remembered of faults that are long gone.
+    pub(super) fn purge(&mut self) {
+        let now = self.now;
+        let state = &mut self.world.state;
+        let old: Vec<Name> =
+            state.past.iter().filter(|(_, p)| p.cleared + PAST_KEPT <= now).map(|(name, _)| name.clone()).collect();
+        for name in old {
+            self.world.state.past.remove(&name);
+            self.touch(RowKey::Past(name));
+        }
+        if !self.world.state.past.is_empty() {
+            self.world.derived.timers.set(Timer::Purge, Some(now + PURGE_EVERY));
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The engine: `step(&mut World, now, Input) -> Effects`.
+//!
+//! Deterministic: it reads no clock, file or random source, it cannot fail, and the same inputs give the same
+//! effects. What one input goes through, in order:
+//!
+//! ```text
+//! input ─▶ checks    due? running? what did the run bring?          checks.rs
+//!        ─▶ faults   soft, hard, changed, gone          → events     faults.rs
+//!        ─▶ tell     squelch → parent → acknowledged → flapping
+//!                    → hours → what does each receiver believe?      tell.rs
+//!        ─▶ outbox   order, pace, retry, digest, give up             outbox.rs
+//! ```
+//! Operators' inputs (squelch, acknowledge, run now, send) enter at `operator.rs` and leave the same way;
+//! `policy.rs` adopts a new config and compares it with the state.
+
+mod checks;
+mod derived;
+mod effects;
+mod faults;
+mod input;
+mod operator;
+mod outbox;
+mod policy;
+mod tell;
+mod timers;
+mod world;
+
+pub use effects::{Commit, Effects, ResultRecord, RunOrder, SendOrder};
+pub use input::{Input, Message};
+pub use world::{Meta, Past, Row, RowKey, State, Told, ToldKey, World};
+
+use crate::{
+    config::CheckPolicy,
+    model::{Decision, Event, EventKind, EventState, Name, Severity, Timestamp, Verdict},
+};
+use derived::Timer;
+use std::{collections::BTreeSet, sync::Arc};
+
+/// Takes one input in. See the module.
+pub fn step(world: &mut World, now: Timestamp, input: Input) -> Effects {
+    let mut step = Step { world, now, fx: Effects::default(), lanes: BTreeSet::new() };
+    match input {
+        Input::Start { agent_id } => step.start(agent_id),
+        Input::Reload(policy) => step.reload(policy),
+        Input::Wake => {}
+        Input::Result { check, run, started, outcome } => step.result(&check, run, started, *outcome),
+        Input::Report { check, outcome } => step.report(&check, *outcome),
+        Input::Delivered { id, receipt } => step.delivered(id, receipt),
+        Input::DeliveryFailed { id, failure } => step.delivery_failed(id, &failure),
+        Input::Squelch { regex, reason, by, until, permanent } => step.squelch(regex, reason, by, until, permanent),
+        Input::Unsquelch { regex, by } => step.unsquelch(&regex, &by),
+        Input::Acknowledge { fault, by, comment, until } => step.acknowledge(&fault, by, comment, until),
+        Input::Unacknowledge { fault, by } => step.unacknowledge(&fault, &by),
+        Input::RunNow { check, by } => step.run_now(&check, &by),
+        Input::Message(message) => step.message(*message),
+        Input::Own { part, finding } => step.own(&part, finding),
+        Input::ClockJumped { by_us } => step.clock_jumped(by_us),
+        Input::Stop => step.stop(),
+    }
+    step.due_timers();
+    step.start_ready();
+    step.pump_lanes();
+    step.fx
+}
+
+/// One step under way: the world, the time, and what has been decided so far.
+struct Step<'w> {
+    world: &'w mut World,
+    now: Timestamp,
+    fx: Effects,
+    /// Notifiers whose lane may be able to move.
+    lanes: BTreeSet<Name>,
+}
+
+impl Step<'_> {
+    /// Handles every timer that is due.
+    fn due_timers(&mut self) {
+        while let Some((at, timer)) = self.world.derived.timers.pop(self.now) {
+            match timer {
+                Timer::Check(check) => self.due(&check, at),
+                Timer::Refresh(check) => self.overdue(&check),
+                Timer::Tell(fault) => self.reconcile(&fault, None),
+                Timer::Squelch(regex) => self.squelch_ends(&regex),
+                Timer::Outbox(notifier) => drop(self.lanes.insert(notifier)),
+                Timer::Monitors => self.judge_monitors(),
+                Timer::Purge => self.purge(),
+            }
+        }
+    }
+
+    /// Marks a row as changed.
+    fn touch(&mut self, key: RowKey) {
+        self.fx.changed.insert(key);
+    }
+
+    /// Appends an event to the stream and returns it; `fill` adds what is not common to all.
+    fn event(
+        &mut self,
+        kind: EventKind,
+        state: EventState,
+        severity: Severity,
+        name: &Name,
+        fill: impl FnOnce(&mut Event),
+    ) -> Event {
+        self.world.state.meta.seq += 1;
+        self.touch(RowKey::Meta);
+        let agent = &self.world.policy.agent.name;
+        let mut event = Event {
+            seq: self.world.state.meta.seq,
+            at: self.now,
+            received_at: self.now,
+            kind,
+            state,
+            severity,
+            source: "agent".into(),
+            name: name.clone(),
+            key: name.to_string(),
+            host: agent.to_string(),
+            service: short(name).to_owned(),
+            topic: None,
+            text: String::new(),
+            detail: String::new(),
+            link: None,
+            runbook: None,
+            labels: Default::default(),
+            since: None,
+            attempt: None,
+            caused_by: None,
+            original: None,
+        };
+        fill(&mut event);
+        self.fx.events.push(event.clone());
+        event
+    }
+
+    /// Appends one line to the trail.
+    fn decide(&mut self, name: &Name, rule: &str, verdict: Verdict, text: impl Into<String>) -> &mut Decision {
+        let at = self.fx.decisions.len();
+        self.fx.decisions.push(Decision {
+            at: self.now,
+            name: name.clone(),
+            episode: self.world.state.faults.get(name).map_or(0, |f| f.episode),
+            notifier: None,
+            rule: rule.to_owned(),
+            verdict,
+            text: text.into(),
+            delivery: None,
+            event: None,
+        });
+        &mut self.fx.decisions[at]
+    }
+
+    /// The policy of a check, or a bare one for what has no check in the config but belongs to the agent.
+    fn check_policy(&self, check: &Name, fault: &Name) -> Option<Arc<CheckPolicy>> {
+        if let Some(policy) = self.world.policy.checks.get(check) {
+            return Some(policy.clone());
+        }
+        let agent = &self.world.policy.agent;
+        if self.is_config(check) {
+            let found = self.world.policy.faults.iter().find(|f| f.name == *fault);
+            let notify = found.map_or_else(|| agent.notify.clone(), |f| f.notify.clone());
+            return Some(Arc::new(CheckPolicy::bare(check.clone(), notify)));
+        }
+        self.is_own(check).then(|| Arc::new(CheckPolicy::bare(check.clone(), self.healthy_notifiers())))
+    }
+
+    /// The name of one of the agent's own things: `AGENT#PART`.
+    fn own_name(&self, part: &str) -> Name {
+        self.world.policy.agent.name.part(part)
+    }
+
+    /// Whether this is the pseudo-check of config faults.
+    fn is_config(&self, check: &Name) -> bool {
+        *check == self.own_name("config")
+    }
+
+    /// Whether this belongs to the agent or to `watchbell exec`, and not to a check of the config.
+    fn is_own(&self, check: &Name) -> bool {
+        let agent = &self.world.policy.agent.name;
+        check.strip_prefix(agent.as_str()).is_some_and(|rest| rest.starts_with('#'))
+            || check
+                .strip_prefix("//")
+                .and_then(|r| r.strip_prefix(agent.as_str()))
+                .is_some_and(|r| r.starts_with("/exec/"))
+    }
+}
+
+/// The last part of a name, for people: `CHECK#PART`.
+fn short(name: &str) -> &str {
+    name.trim_end_matches('/').rsplit('/').next().unwrap_or(name)
+}

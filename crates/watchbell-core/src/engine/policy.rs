@@ -1,0 +1,154 @@
+//! Adopting a config: at start and at a reload, policy and state are compared. State is keyed by full name.
+
+use super::{Step, derived::Timer, world::RowKey};
+use crate::{
+    config::{CheckPolicy, Policy},
+    model::{EventKind, EventState, Finding, Name, Severity},
+};
+use std::{collections::BTreeSet, sync::Arc};
+
+impl Step<'_> {
+    /// The agent has started: state was loaded, timers begin.
+    pub(super) fn start(&mut self, agent_id: String) {
+        if self.world.state.meta.agent_id.is_empty() {
+            self.world.state.meta.agent_id = agent_id;
+            self.touch(RowKey::Meta);
+        }
+        let agent = self.world.policy.agent.name.clone();
+        let checks = self.world.policy.checks.len();
+        self.event(EventKind::Agent, EventState::Info, Severity::Info, &agent, |e| {
+            e.text = format!("agent started with {checks} checks");
+        });
+        self.interrupted_jobs();
+        self.drop_removed();
+        self.config_faults();
+        let (mut missed, mut affected) = (0, 0);
+        for check in self.world.policy.clone().checks.values() {
+            let n = self.plan_afresh(check);
+            missed += n;
+            affected += u64::from(n > 0);
+        }
+        if missed > 0 {
+            self.event(EventKind::Agent, EventState::Info, Severity::Info, &agent, |e| {
+                e.text = format!("{missed} runs of {affected} checks were due while no agent ran, and are left out");
+            });
+        }
+        self.restore_timers();
+        self.reconcile_told();
+        self.wake_outbox();
+    }
+
+    /// Timers that follow from state alone.
+    fn restore_timers(&mut self) {
+        let derived = &mut self.world.derived;
+        for squelch in self.world.state.squelches.values() {
+            derived.timers.set(Timer::Squelch(squelch.regex.clone()), squelch.until);
+        }
+        let patience = self.world.policy.agent.monitor_patience;
+        for name in &derived.monitors {
+            if let Some(fault) = self.world.state.faults.get(name) {
+                derived.timers.set_earlier(Timer::Monitors, fault.since + patience);
+            }
+        }
+        if !self.world.state.past.is_empty() {
+            derived.timers.set(Timer::Purge, Some(self.now));
+        }
+    }
+
+    /// Looks again at all that is wrong, and at all that somebody was told.
+    fn reconcile_told(&mut self) {
+        let mut names: BTreeSet<Name> = self.world.state.faults.keys().cloned().collect();
+        names.extend(self.world.state.told.keys().map(|k| k.fault.clone()));
+        for name in names {
+            self.reconcile(&name, None);
+        }
+    }
+
+    /// The config changed.
+    pub(super) fn reload(&mut self, policy: Arc<Policy>) {
+        let old = std::mem::replace(&mut self.world.policy, policy);
+        let new = self.world.policy.clone();
+        self.world.derived.index_policy(&new);
+        self.drop_removed();
+        for name in old.checks.keys().filter(|name| !new.checks.contains_key(*name)) {
+            self.world.derived.timers.set(Timer::Check(name.clone()), None);
+            self.world.derived.timers.set(Timer::Refresh(name.clone()), None);
+            self.world.derived.queued.remove(name);
+        }
+        let derived = &mut self.world.derived;
+        derived.ready.retain(|(_, name)| new.checks.contains_key(name));
+        for check in new.checks.values() {
+            if old.checks.get(&check.name).is_none_or(|before| reschedules(before, check)) {
+                self.plan_afresh(check);
+            }
+        }
+        self.config_faults();
+        let agent = new.agent.name.clone();
+        self.event(EventKind::Operator, EventState::Info, Severity::Info, &agent, |e| {
+            let problems = new.faults.len();
+            e.source = "config".into();
+            e.text = format!("config reloaded: {} checks, {problems} problems", new.checks.len());
+        });
+        self.reconcile_told();
+        self.wake_outbox();
+    }
+
+    /// What the config does not have any more: faults are resolved wherever they were told. What stands in a
+    /// file that can't be read stays, marked stale.
+    fn drop_removed(&mut self) {
+        let policy = self.world.policy.clone();
+        let broken = |check: &Name| policy.broken.iter().any(|prefix| check.starts_with(prefix.as_str()));
+        let faults: Vec<_> =
+            self.world.state.faults.values().map(|f| (f.name.clone(), f.check.clone(), f.stale)).collect();
+        for (name, check, was_stale) in faults {
+            if self.is_own(&check) {
+                continue;
+            }
+            let gone = !policy.checks.contains_key(&check);
+            let stale = gone && broken(&check);
+            if gone && !stale {
+                self.clear(&name, "removed from the config");
+            } else if stale != was_stale {
+                if let Some(fault) = self.world.state.faults.get_mut(&name) {
+                    fault.stale = stale;
+                }
+                self.touch(RowKey::Fault(name));
+            }
+        }
+        let checks: Vec<Name> = self.world.state.checks.keys().cloned().collect();
+        for check in checks {
+            if !policy.checks.contains_key(&check) && !broken(&check) {
+                self.world.state.checks.remove(&check);
+                self.touch(RowKey::Check(check));
+            }
+        }
+    }
+
+    /// What is wrong with the config, each a critical fault.
+    fn config_faults(&mut self) {
+        let policy = self.world.policy.clone();
+        let check = CheckPolicy::bare(self.own_name("config"), Vec::new());
+        let findings = policy.faults.iter().map(|fault| {
+            let finding = Finding::part(fault.name.as_str(), Severity::Critical, &fault.message);
+            finding.with_detail(&fault.detail)
+        });
+        self.apply(&check, findings.collect(), |_| false);
+    }
+
+    /// The agent stops in good order.
+    pub(super) fn stop(&mut self) {
+        let agent = self.world.policy.agent.name.clone();
+        self.event(EventKind::Agent, EventState::Info, Severity::Info, &agent, |e| {
+            e.text = "agent stopped".into();
+        });
+    }
+}
+
+/// Whether a check's new policy asks for new times.
+fn reschedules(old: &Arc<CheckPolicy>, new: &Arc<CheckPolicy>) -> bool {
+    if Arc::ptr_eq(old, new) {
+        return false;
+    }
+    let text = |c: &CheckPolicy| c.schedule.as_ref().map(|s| format!("{s:?}"));
+    text(old) != text(new) || old.refresh_within != new.refresh_within
+}

@@ -1,0 +1,327 @@
+//! Who is told what. For each fault and each receiver, what the receiver believes ([`Told`]) is brought in
+//! line with what is true. Calling [`Step::reconcile`] once more changes nothing, so whatever may matter
+//! (a finding, a squelch lifted, hours that begin, a parent that is well, a restart) simply calls it.
+
+use super::{
+    Step,
+    derived::{Timer, is_monitor},
+    world::{RowKey, Told, ToldKey},
+};
+use crate::{
+    config::{CheckPolicy, Renotify},
+    model::{Action, Event, EventState, Fault, Held, Name, Severity, Verdict},
+};
+use std::ops::Bound;
+
+impl Step<'_> {
+    /// Brings what receivers believe of a fault in line with what is true. `event` is the fault's own event
+    /// that led here, if there is one.
+    pub(super) fn reconcile(&mut self, name: &Name, event: Option<&Event>) {
+        let fault = self.world.state.faults.get(name).cloned();
+        let told = self.told_of(name);
+        let check_name = fault.as_ref().map(|f| f.check.clone()).or_else(|| told.first().map(|(_, t)| t.check.clone()));
+        let Some(check_name) = check_name else { return };
+        let check = self.check_policy(&check_name, name);
+        let rules = check.as_ref().map(|c| c.rules());
+        match (fault, check) {
+            (Some(fault), Some(check)) if rules.is_some_and(|r| r.tells(&fault)) => {
+                self.tell_problem(fault, &check, event);
+            }
+            (fault, check) => {
+                self.unhold(fault.as_ref());
+                if fault.is_some() && event.is_some() && told.is_empty() {
+                    self.explain_quiet(name, check.as_deref(), event);
+                }
+                self.tell_resolved(name, &check_name, told, event);
+            }
+        }
+    }
+
+    /// Looks again at all faults of a check.
+    pub(super) fn reconcile_check(&mut self, check: &Name) {
+        for fault in self.world.derived.faults_of.get(check).cloned().unwrap_or_default() {
+            self.reconcile(&fault, None);
+        }
+        let gone: Vec<Name> = self
+            .world
+            .state
+            .told
+            .iter()
+            .filter(|(k, t)| t.check == *check && !self.world.state.faults.contains_key(&k.fault))
+            .map(|(k, _)| k.fault.clone())
+            .collect();
+        for fault in gone {
+            self.reconcile(&fault, None);
+        }
+    }
+
+    /// What receivers believe of a fault.
+    fn told_of(&self, fault: &Name) -> Vec<(ToldKey, Told)> {
+        let from = ToldKey { fault: fault.clone(), notifier: "".into(), target: String::new() };
+        let range = (Bound::Included(from), Bound::Unbounded);
+        self.world
+            .state
+            .told
+            .range(range)
+            .take_while(|(k, _)| k.fault == *fault)
+            .map(|(k, t)| (k.clone(), t.clone()))
+            .collect()
+    }
+
+    /// The rule that keeps a fault quiet for now, if any. This is the order of the rules.
+    fn gate(&self, fault: &Fault, check: &CheckPolicy) -> Option<Held> {
+        self.squelched(&fault.name)
+            .or_else(|| self.unreachable(check))
+            .or_else(|| {
+                let ack = fault.acknowledged.as_ref().filter(|a| a.until.is_none_or(|until| until > self.now));
+                ack.map(|a| Held::Acknowledged { by: a.by.clone() })
+            })
+            .or_else(|| self.flaps(fault, check).then_some(Held::Flapping))
+            .or_else(|| {
+                let hours = check.hours.as_ref().filter(|h| !h.open_at(self.now))?;
+                Some(Held::Hours { until: hours.next_open(self.now) })
+            })
+    }
+
+    /// The squelch that matches a name.
+    pub(super) fn squelched(&self, name: &Name) -> Option<Held> {
+        let matching = self.world.derived.squelches.iter().find(|(_, compiled)| compiled.is_match(name));
+        matching.map(|(regex, _)| Held::Squelch { regex: regex.clone() })
+    }
+
+    /// A parent that is failing, certain or not: while it is being found out, nobody is told of the child.
+    fn unreachable(&self, check: &CheckPolicy) -> Option<Held> {
+        let down = |parent: &&Name| {
+            let faults = self.world.derived.faults_of.get(*parent);
+            faults.into_iter().flatten().any(|f| {
+                let fault = self.world.state.faults.get(f);
+                !is_monitor(f) && fault.is_some_and(|f| f.severity >= Severity::Error)
+            })
+        };
+        check.parents.iter().find(down).map(|parent| Held::Parent { parent: parent.clone() })
+    }
+
+    fn flaps(&self, fault: &Fault, check: &CheckPolicy) -> bool {
+        fault.name != check.name.part("flapping") && self.check_flaps(&check.name)
+    }
+
+    fn check_flaps(&self, check: &Name) -> bool {
+        self.world.state.faults.contains_key(&check.part("flapping"))
+    }
+
+    /// The fault is certain and bad enough: every receiver should know, unless a rule holds it.
+    fn tell_problem(&mut self, fault: Fault, check: &CheckPolicy, event: Option<&Event>) {
+        let held = self.gate(&fault, check);
+        self.note_held(&fault, held.as_ref(), event);
+        match &held {
+            Some(Held::Acknowledged { .. }) => self.tell_acknowledged(&fault, event),
+            Some(_) => {}
+            None if check.notify.is_empty() => {
+                if event.is_some() {
+                    let text = "nobody is named: set `notify` for the check, its file or the agent";
+                    self.decide(&fault.name, "notify", Verdict::Drop, text).event = event.map(|e| e.seq);
+                }
+            }
+            None => self.tell_all(&fault, check, event),
+        }
+        self.watch_fault(&fault, check, held.as_ref());
+    }
+
+    /// Tells every receiver what it does not know yet.
+    fn tell_all(&mut self, fault: &Fault, check: &CheckPolicy, event: Option<&Event>) {
+        let mut event = event.cloned();
+        let mut fault = fault.clone();
+        for key in self.receivers(&fault.name, &check.notify) {
+            let told = self.world.state.told.get(&key).cloned();
+            let action = match &told {
+                None => Some((Action::Trigger, "it is certain, and this receiver does not know it yet")),
+                Some(told) => self.again(told, &fault, check, &key),
+            };
+            let Some((action, why)) = action else { continue };
+            if told.as_ref().is_some_and(|t| t.change == fault.change && t.episode == fault.episode) {
+                // Telling the same once more is a change of its own, or its key would be taken for a repeat.
+                fault.change += 1;
+                if let Some(stored) = self.world.state.faults.get_mut(&fault.name) {
+                    stored.change = fault.change;
+                }
+                self.touch(RowKey::Fault(fault.name.clone()));
+            }
+            let state = if action == Action::Update { EventState::Update } else { EventState::Problem };
+            let about = event.get_or_insert_with(|| self.fault_event(check, &fault, state)).clone();
+            self.tell(&key, &fault, action, &about, why);
+        }
+    }
+
+    /// The receivers of a fault: every target of every notifier that is named and exists.
+    fn receivers(&self, fault: &Name, notify: &[Name]) -> Vec<ToldKey> {
+        let mut keys = Vec::new();
+        for notifier in notify {
+            let Some(policy) = self.world.policy.notifiers.get(notifier) else { continue };
+            let targets = if policy.targets.is_empty() { vec![String::new()] } else { policy.targets.clone() };
+            for target in targets {
+                keys.push(ToldKey { fault: fault.clone(), notifier: notifier.clone(), target });
+            }
+        }
+        keys
+    }
+
+    /// Whether a receiver who knows of the fault hears of it again.
+    fn again(&self, told: &Told, fault: &Fault, check: &CheckPolicy, key: &ToldKey) -> Option<(Action, &'static str)> {
+        if told.acknowledged && fault.acknowledged.is_none() {
+            return Some((Action::Trigger, "the acknowledgement ended and it is still wrong"));
+        }
+        let changed = told.message != fault.message || told.severity != fault.severity || told.episode != fault.episode;
+        let edits = self.world.policy.notifiers.get(&key.notifier).is_some_and(|n| n.capabilities.edits);
+        match check.renotify {
+            Renotify::OnChange if changed => {
+                Some((Action::Trigger, "its message changed, and it asks to be told again"))
+            }
+            Renotify::Every(_) if changed => {
+                Some((Action::Trigger, "its message changed, and it asks to be told again"))
+            }
+            Renotify::Every(wait) if told.at + wait <= self.now => {
+                Some((Action::Trigger, "it is still wrong, and it asks to be told again"))
+            }
+            Renotify::Never if changed && edits => {
+                Some((Action::Update, "its message changed: what was said is edited"))
+            }
+            _ => None,
+        }
+    }
+
+    /// Puts one delivery into the outbox and remembers what its receiver will believe.
+    fn tell(&mut self, key: &ToldKey, fault: &Fault, action: Action, event: &Event, why: &str) {
+        let old = self.world.state.told.get(key).cloned();
+        let receipt = old.and_then(|t| t.receipt);
+        let delivery_key = self.delivery_key(&fault.name, fault.episode, fault.change, key, action);
+        let told = Told {
+            check: fault.check.clone(),
+            episode: fault.episode,
+            change: fault.change,
+            message: fault.message.clone(),
+            severity: fault.severity,
+            at: self.now,
+            acknowledged: action == Action::Acknowledge,
+            receipt: receipt.clone(),
+        };
+        self.world.state.told.insert(key.clone(), told);
+        self.touch(RowKey::Told(key.clone()));
+        self.enqueue(key, action, event, fault.episode, delivery_key, receipt, why);
+    }
+
+    fn delivery_key(&self, fault: &Name, episode: u64, change: u32, key: &ToldKey, action: Action) -> String {
+        let target = if key.target.is_empty() { String::new() } else { format!("/{}", key.target) };
+        let agent = &self.world.state.meta.agent_id;
+        format!("{agent}/{fault}/{episode}/{change}/{}{target}/{}", key.notifier, action.word())
+    }
+
+    /// The fault is gone, or not told any more: what was told is resolved, under a squelch too, so that
+    /// nothing stays open elsewhere. Only flapping holds it: it would be opened again in a moment.
+    fn tell_resolved(&mut self, name: &Name, check: &Name, told: Vec<(ToldKey, Told)>, event: Option<&Event>) {
+        if told.is_empty() || (self.check_flaps(check) && *name != check.part("flapping")) {
+            return;
+        }
+        let mut event = event.cloned();
+        for (key, told) in told {
+            let about = event.get_or_insert_with(|| {
+                self.event(crate::model::EventKind::Fault, EventState::Recovery, told.severity, name, |e| {
+                    e.source = "check".into();
+                    e.text.clone_from(&told.message);
+                })
+            });
+            let mut about = about.clone();
+            about.state = EventState::Recovery;
+            let delivery_key = self.delivery_key(name, told.episode, told.change, &key, Action::Resolve);
+            self.world.state.told.remove(&key);
+            self.touch(RowKey::Told(key.clone()));
+            let why = "it was told, and it is not wrong any more";
+            self.enqueue(&key, Action::Resolve, &about, told.episode, delivery_key, told.receipt, why);
+        }
+    }
+
+    /// Somebody takes care: receivers that know what this means hear of it once.
+    fn tell_acknowledged(&mut self, fault: &Fault, event: Option<&Event>) {
+        for (key, told) in self.told_of(&fault.name) {
+            let capable = self.world.policy.notifiers.get(&key.notifier).is_some_and(|n| n.capabilities.acknowledges);
+            if told.acknowledged || !capable {
+                continue;
+            }
+            let about = match event {
+                Some(event) => event.clone(),
+                None => match self.check_policy(&fault.check, &fault.name) {
+                    Some(check) => self.fault_event(&check, fault, EventState::Update),
+                    None => return,
+                },
+            };
+            self.tell(&key, fault, Action::Acknowledge, &about, "somebody takes care of it");
+        }
+    }
+
+    /// Remembers which rule holds a fault, and says so in the trail when that changes.
+    fn note_held(&mut self, fault: &Fault, held: Option<&Held>, event: Option<&Event>) {
+        if fault.held.as_ref() == held {
+            return;
+        }
+        if let Some(stored) = self.world.state.faults.get_mut(&fault.name) {
+            stored.held = held.cloned();
+        }
+        self.touch(RowKey::Fault(fault.name.clone()));
+        let (rule, text) = match held {
+            None => ("released", "no rule holds it any more".to_owned()),
+            Some(held) => held.explain(),
+        };
+        let verdict = if held.is_some() { Verdict::Hold } else { Verdict::Tell };
+        self.decide(&fault.name, rule, verdict, text).event = event.map(|e| e.seq);
+    }
+
+    /// A fault that is not told for its own sake is held by no rule.
+    fn unhold(&mut self, fault: Option<&Fault>) {
+        if let Some(fault) = fault.filter(|f| f.held.is_some()) {
+            if let Some(stored) = self.world.state.faults.get_mut(&fault.name) {
+                stored.held = None;
+            }
+            self.touch(RowKey::Fault(fault.name.clone()));
+        }
+    }
+
+    /// Says in the trail why a fault that changed is not told.
+    fn explain_quiet(&mut self, name: &Name, check: Option<&CheckPolicy>, event: Option<&Event>) {
+        let Some(fault) = self.world.state.faults.get(name).cloned() else { return };
+        let needed = check.map_or(Severity::Critical, |c| c.alert_from);
+        let (rule, text) = if !fault.escalates {
+            ("severity", format!("{} and does not escalate; told from {needed} on", fault.severity))
+        } else if check.is_some_and(|c| c.rules().counts(fault.reported, true)) {
+            ("attempts", format!("attempt {} of {}: not certain yet", fault.attempt, fault.attempts))
+        } else {
+            ("severity", format!("{} is not told; told from {needed} on", fault.severity))
+        };
+        self.decide(name, rule, Verdict::Hold, text).event = event.map(|e| e.seq);
+    }
+
+    /// When this fault must be looked at again although nothing happens.
+    fn watch_fault(&mut self, fault: &Fault, check: &CheckPolicy, held: Option<&Held>) {
+        let again = match (held, check.renotify) {
+            (Some(Held::Hours { until }), _) => *until,
+            (Some(Held::Acknowledged { .. }), _) => fault.acknowledged.as_ref().and_then(|a| a.until),
+            (None, Renotify::Every(wait)) => self.told_of(&fault.name).iter().map(|(_, t)| t.at + wait).min(),
+            _ => None,
+        };
+        self.world.derived.timers.set(Timer::Tell(fault.name.clone()), again);
+    }
+}
+
+impl Held {
+    /// The rule's word, and what it says, for people.
+    pub fn explain(&self) -> (&'static str, String) {
+        match self {
+            Held::Squelch { regex } => ("squelch", format!("squelched by `{regex}`")),
+            Held::Parent { parent } => ("parent", format!("unreachable: `{parent}`, which it depends on, is failing")),
+            Held::Acknowledged { by } => ("acknowledged", format!("{by} takes care of it")),
+            Held::Flapping => ("flapping", "its check changes state too often".to_owned()),
+            Held::Hours { until: Some(until) } => {
+                ("hours", format!("outside its hours; told at {until} if still wrong"))
+            }
+            Held::Hours { until: None } => ("hours", "outside its hours, which never begin".to_owned()),
+        }
+    }
+}

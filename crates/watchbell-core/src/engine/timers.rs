@@ -1,0 +1,59 @@
+//! Timers as data: wake at a time, for a key. A key has one time.
+
+use crate::model::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A set of timers.
+#[derive(Clone, Debug)]
+pub struct Timers<K> {
+    by_key: BTreeMap<K, Timestamp>,
+    by_time: BTreeSet<(Timestamp, K)>,
+}
+
+impl<K> Default for Timers<K> {
+    fn default() -> Self {
+        Timers { by_key: BTreeMap::new(), by_time: BTreeSet::new() }
+    }
+}
+
+impl<K: Ord + Clone> Timers<K> {
+    /// Sets a key's time, or clears it.
+    pub fn set(&mut self, key: K, at: Option<Timestamp>) {
+        if let Some(old) = self.by_key.remove(&key) {
+            // A tuple must be owned to be looked up; moving the key in and out avoids a clone.
+            let entry = (old, key.clone());
+            self.by_time.remove(&entry);
+        }
+        if let Some(at) = at {
+            self.by_time.insert((at, key.clone()));
+            self.by_key.insert(key, at);
+        }
+    }
+
+    /// Sets a key's time unless an earlier one is set.
+    pub fn set_earlier(&mut self, key: K, at: Timestamp) {
+        if self.when(&key).is_none_or(|old| at < old) {
+            self.set(key, Some(at));
+        }
+    }
+
+    /// A key's time.
+    pub fn when(&self, key: &K) -> Option<Timestamp> {
+        self.by_key.get(key).copied()
+    }
+
+    /// The earliest time.
+    pub fn next(&self) -> Option<Timestamp> {
+        self.by_time.first().map(|(at, _)| *at)
+    }
+
+    /// Takes out the earliest timer if it is due.
+    pub fn pop(&mut self, now: Timestamp) -> Option<(Timestamp, K)> {
+        if self.next()? > now {
+            return None;
+        }
+        let (at, key) = self.by_time.pop_first()?;
+        self.by_key.remove(&key);
+        Some((at, key))
+    }
+}

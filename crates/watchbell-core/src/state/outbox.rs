@@ -1,0 +1,71 @@
+//! The outbox: deliveries decided but not yet confirmed. When the next try is due, when to give up, what
+//! may go before what. The worker only sends and brings the answer back.
+
+use crate::model::{Delivery, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::{sync::Arc, time::Duration};
+
+/// A delivery that waits or is under way.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Queued {
+    /// What to send.
+    pub delivery: Arc<Delivery>,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The fault's episode; 0 where there is none.
+    pub episode: u64,
+    /// How many tries failed.
+    #[serde(default)]
+    pub failures: u32,
+    /// Not before this.
+    pub not_before: Timestamp,
+    /// What the last try brought.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<String>,
+    /// It was meant for this notifier, which could not take it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead_of: Option<crate::model::Name>,
+}
+
+/// How a notifier is doing.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct NotifierState {
+    /// Tries in a row that failed.
+    #[serde(default)]
+    pub failures: u32,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<Timestamp>,
+    /// Nothing is sent before this (back-off, `Retry-After`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+    /// What the last failed try brought.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<String>,
+    /// Deliveries that were given up since it last worked.
+    #[serde(default)]
+    pub given_up: u64,
+    /// When it last took something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_success: Option<Timestamp>,
+    /// How many it took, ever.
+    #[serde(default)]
+    pub delivered: u64,
+}
+
+/// The first wait after a failure.
+pub const BACKOFF_MIN: Duration = Duration::from_secs(2);
+/// The longest wait after a failure, jitter aside.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(300);
+/// A receiver may ask for at most this much patience by `Retry-After`.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+
+/// How long to wait after this many failures in a row: doubling, with up to a quarter more by a hash of
+/// `key`, so that many who failed together do not come back together.
+pub fn backoff(failures: u32, key: &str) -> Duration {
+    let doubled = BACKOFF_MIN.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(BACKOFF_MAX);
+    let hash = key.bytes().fold(0xcbf2_9ce4_8422_2325_u64 ^ u64::from(failures), |h, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+    });
+    doubled + doubled.mul_f64((hash >> 11) as f64 / (1_u64 << 53) as f64 / 4.0)
+}
