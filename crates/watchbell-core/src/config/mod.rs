@@ -3,17 +3,26 @@
 //! Every format ends in the same [`tree`], is read through the same [`Reader`], and reports through the
 //! same [`Problems`]: all of them at once, each with file, line, column and a hint.
 
+mod agent;
+mod check;
+mod file;
 pub mod formats;
+pub mod keys;
 mod kind;
+mod load;
 mod policy;
 mod problem;
 mod reader;
+mod refs;
 mod render;
 mod secret;
 pub mod toml;
 pub mod tree;
 
+pub use agent::{AgentSettings, CheckLogSettings, LoadOptions, LogFormat, LogSettings, Scope, Token};
+pub use file::{AGENT_FILE, FileKind, InputFile};
 pub use kind::{Capabilities, Key, Kind, Kinds, Shape};
+pub use load::{Config, Loaded, LoadedFile};
 pub use policy::{
     AgentPolicy, CheckPolicy, ConfigFault, Missed, NotifierPolicy, Overlap, Pace, Policy, Renotify, Retry, Style,
 };

@@ -1,6 +1,6 @@
 //! What is wrong with config files: collected, all of them, and rendered for people or as JSON.
 
-use super::tree::{FileId, Span};
+use super::tree::{FileId, Node, Span, Value};
 use serde::Serialize;
 
 /// How bad a problem is.
@@ -72,6 +72,21 @@ impl Problems {
     /// How many errors there are.
     pub fn errors(&self) -> usize {
         self.list.iter().filter(|p| p.level == Level::Error).count()
+    }
+
+    /// The place inside a text of the config: from a byte of the text's content to the end of the word there.
+    /// It is exact where the text stands in the file as it is, without escapes; else it is the whole text.
+    pub fn inside(&self, node: &Node, offset: usize) -> Span {
+        let Value::String(content) = &node.value else { return node.span };
+        let place = || {
+            let file = self.files.get(node.span.file.0 as usize)?;
+            let written = file.text.get(node.span.start..node.span.end)?;
+            let rest = content.get(offset..)?;
+            let length = rest.find(char::is_whitespace).unwrap_or(rest.len());
+            let start = node.span.start + written.find(content.as_str())? + offset;
+            Some(Span { start, end: start + length, ..node.span })
+        };
+        place().unwrap_or(node.span)
     }
 
     /// Line and column (both from 1, columns in characters) of a span's start.

@@ -21,6 +21,7 @@ pub struct Reader<'a> {
     /// How the table is called in messages: "`[check.disk]`".
     pub title: String,
     known: Vec<&'static Key>,
+    hidden: Vec<&'static Key>,
 }
 
 impl<'a> Reader<'a> {
@@ -31,7 +32,7 @@ impl<'a> Reader<'a> {
         title: impl Into<String>,
         keys: &'static [Key],
     ) -> Reader<'a> {
-        Reader { table, problems, title: title.into(), known: keys.iter().collect() }
+        Reader { table, problems, title: title.into(), known: keys.iter().collect(), hidden: Vec::new() }
     }
 
     /// Declares more keys of the same table (a kind's, after the common ones).
@@ -39,9 +40,16 @@ impl<'a> Reader<'a> {
         self.known.extend(keys);
     }
 
+    /// Declares keys that may be read but not written here: [`Reader::finish`] reports them as it does
+    /// unknown ones, and never proposes them. Translated old formats declare the same keys openly.
+    pub fn declare_hidden(&mut self, keys: &'static [Key]) {
+        self.hidden.extend(keys);
+    }
+
     /// The entry of a key, if it is there.
     pub fn entry(&self, key: &str) -> Option<&'a Entry> {
-        assert!(self.known.iter().any(|k| k.name == key), "key `{key}` of {} is not declared", self.title);
+        let declared = self.known.iter().chain(&self.hidden).any(|k| k.name == key);
+        assert!(declared, "key `{key}` of {} is not declared", self.title);
         self.table.get(key)
     }
 
@@ -121,6 +129,10 @@ impl<'a> Reader<'a> {
         match entry.value.value {
             Value::Integer(n) => Some(n as f64),
             Value::Float(x) if x.is_finite() => Some(x),
+            Value::Float(x) => {
+                self.error(key, format!("`{key}` must be a number that can be counted with, this is {x}"));
+                None
+            }
             _ => {
                 self.wrong_type(&entry.value, key, "a number");
                 None
@@ -178,6 +190,21 @@ impl<'a> Reader<'a> {
                 None
             }
         }
+    }
+
+    /// The same, each with its node, so that a problem can point into it.
+    pub fn string_nodes(&mut self, key: &str) -> Option<Vec<(String, &'a Node)>> {
+        let entry = self.entry(key)?;
+        let nodes = match &entry.value.value {
+            Value::Array(nodes) => nodes.as_slice(),
+            _ => std::slice::from_ref(&entry.value),
+        };
+        self.strings(key)?;
+        let text = |node: &'a Node| match &node.value {
+            Value::String(text) => Some((text.clone(), node)),
+            _ => None,
+        };
+        Some(nodes.iter().filter_map(text).collect())
     }
 
     /// Keys and texts.
@@ -293,7 +320,7 @@ impl<'a> Reader<'a> {
             let problem = self.problems.error(entry.key_span, format!("{} has no key `{}`", self.title, entry.key));
             match near {
                 Some(name) => problem.hint(format!("did you mean `{name}`?")),
-                None => problem.hint("remove it, or see `watchbell man` for the keys there are"),
+                None => problem.hint("remove it; the keys there are stand in docs/reference.md"),
             };
         }
     }
@@ -329,8 +356,10 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 
 /// The candidate nearest to a word, if one is near enough to be what was meant.
 pub fn nearest<'n>(word: &str, candidates: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let limit = (word.chars().count() / 3).max(1);
-    candidates.map(|c| (distance(word, c), c)).filter(|(d, _)| *d <= limit).min().map(|(_, c)| c)
+    let length = word.chars().count();
+    let limit = (length / 3).max(1);
+    let may_be_near = |c: &&str| c.len() <= 4 * (length + limit) && c.chars().count().abs_diff(length) <= limit;
+    candidates.filter(may_be_near).map(|c| (distance(word, c), c)).filter(|(d, _)| *d <= limit).min().map(|(_, c)| c)
 }
 
 /// Edits (insert, delete, replace, swap of neighbours) between two words.

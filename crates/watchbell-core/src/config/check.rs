@@ -1,0 +1,497 @@
+//! Reads one `[check.NAME]`: the common keys, and through its kind what it runs. Names of other things are
+//! kept as [`Reference`]s; the loader resolves them.
+
+use super::{
+    CheckPolicy, Key, Kind, Missed, Overlap, Problems, Reader, Renotify, Retry, Shape, Style,
+    agent::{AgentState, zone},
+    keys::{CHECK_KEYS, HIDDEN_CHECK_KEYS, NOT_DEFAULTS},
+    refs::{Reference, references},
+    tree::{Entry, Node, Table, Value},
+};
+use crate::{
+    model::{Name, Severity},
+    route::hours::Hours,
+    schedule::{Schedule, cron::Cron, spread},
+    state::threshold::Threshold,
+};
+use jiff::tz::TimeZone;
+use std::{sync::Arc, time::Duration};
+
+/// A check may not run more often.
+pub const EVERY_MIN: Duration = Duration::from_secs(1);
+/// How often a check runs that does not say.
+pub const EVERY_DEFAULT: Duration = Duration::from_secs(60);
+/// Longest time limit that a run gets unless its check says otherwise.
+pub const TIMEOUT_DEFAULT_MAX: Duration = Duration::from_secs(60);
+/// The time limit of a flake, as long as its own program knew none.
+pub const FLAKE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3600);
+/// The time limit of a job.
+pub const JOB_TIMEOUT_DEFAULT: Duration = Duration::from_secs(86_400);
+/// Longest time between a failure and its retry unless the check says otherwise.
+pub const RETRY_INTERVAL_DEFAULT: Duration = Duration::from_secs(60);
+/// Icinga's bounds, in percent of the last 20 results.
+pub const FLAPPING_DEFAULT: (f64, f64) = (30.0, 25.0);
+/// Longest name of a check, in bytes: names become file names of logs.
+pub const NAME_MAX: usize = 200;
+
+/// What a check is read with.
+pub(super) struct CheckContext<'a, P: 'static> {
+    pub(super) kinds: &'static [Kind<P>],
+    pub(super) agent: &'a AgentState,
+    /// As shown.
+    pub(super) path: &'a str,
+    /// `//AGENT/FILE/`.
+    pub(super) prefix: &'a str,
+    /// A translated old format: its hidden keys are allowed.
+    pub(super) old: bool,
+    /// The file's `[defaults]`, without what is wrong in them.
+    pub(super) defaults: &'a Table,
+}
+
+/// A check whose references are not resolved yet.
+#[derive(Clone, Debug)]
+pub(super) struct Draft {
+    pub(super) policy: Arc<CheckPolicy>,
+    pub(super) enabled: bool,
+    /// `None`: the file's default, else the agent's.
+    pub(super) notify: Option<Vec<Reference>>,
+    pub(super) parents: Vec<Reference>,
+    pub(super) on_result: Vec<Reference>,
+}
+
+/// What a check's table came to.
+pub(super) enum Read<P> {
+    Good(Draft, Option<P>),
+    /// Its part of Watchbell comes later; a warning was given.
+    Later,
+    /// At least one error was reported.
+    Bad,
+}
+
+/// Reads the value of a check's entry; errors are in `problems` whenever the result is not `Good`, and may be
+/// there when it is.
+pub(super) fn read<P>(cx: &CheckContext<'_, P>, name: Name, entry: &Entry, line: usize, problems: &mut Problems) -> Read<P> {
+    let Value::Table(own) = &entry.value.value else {
+        let found = entry.value.value.type_name();
+        problems
+            .error(entry.value.span, format!("`check.{}` must be a table, this is {found}", entry.key))
+            .hint(format!("write `[check.{}]` and its keys below", entry.key));
+        return Read::Bad;
+    };
+    let table = merged(own, cx.defaults);
+    let mut reader = Reader::new(&table, problems, format!("`[check.{}]`", entry.key), CHECK_KEYS);
+    let kind = match kind_of(cx.kinds, &mut reader) {
+        KindOf::One(kind) => Some(kind),
+        KindOf::Passive => None,
+        KindOf::Later => return Read::Later,
+        KindOf::Wrong => return Read::Bad,
+    };
+    if let Some(kind) = kind {
+        reader.declare(kind.keys);
+    }
+    if cx.old {
+        reader.declare(HIDDEN_CHECK_KEYS);
+    } else {
+        reader.declare_hidden(HIDDEN_CHECK_KEYS);
+    }
+    let before = reader.problems.list.len();
+    let draft = read_common(cx, name, kind.map_or("passive", |k| k.key), line, &mut reader);
+    let program = kind.and_then(|kind| (kind.read)(&mut reader));
+    let kind_failed = kind.is_some() && program.is_none();
+    if kind_failed && reader.problems.list.len() == before {
+        let span = reader.table.span;
+        reader.problems.error(span, format!("{} can't be used", reader.title));
+    }
+    reader.finish();
+    if kind_failed { Read::Bad } else { Read::Good(draft, program) }
+}
+
+/// Reads `[defaults]` to see what is wrong in it; what is right is used for every check of the file.
+pub(super) fn check_defaults<P>(cx: &CheckContext<'_, P>, table: &Table, problems: &mut Problems) {
+    let mut reader = Reader::new(table, problems, "`[defaults]`", CHECK_KEYS);
+    for key in NOT_DEFAULTS {
+        if let Some(entry) = table.get(key) {
+            let problem = reader.problems.error(entry.key_span, format!("`{key}` can't be a default"));
+            problem.hint("it speaks of one check: write it there");
+        }
+    }
+    reader.declare_hidden(HIDDEN_CHECK_KEYS);
+    // Its own result is of no use: only the problems count.
+    read_common(cx, Name::new(cx.prefix), "", 0, &mut reader);
+    reader.finish();
+}
+
+/// The check's own entries, and of the file's defaults those that it doesn't state itself.
+fn merged(own: &Table, defaults: &Table) -> Table {
+    let mut table = own.clone();
+    for entry in &defaults.entries {
+        let excluded: &[&str] = match entry.key.as_str() {
+            "every" | "cron" => &["every", "cron", "passive", "ticks"],
+            "notify" => continue,
+            _ => &[],
+        };
+        if excluded.iter().any(|key| own.get(key).is_some()) {
+            continue;
+        }
+        match table.entries.iter_mut().find(|e| e.key == entry.key) {
+            None => table.entries.push(entry.clone()),
+            Some(there) if entry.key == "labels" => add_labels(&mut there.value, &entry.value),
+            Some(_) => {}
+        }
+    }
+    table
+}
+
+fn add_labels(own: &mut Node, defaults: &Node) {
+    if let (Value::Table(own), Value::Table(defaults)) = (&mut own.value, &defaults.value) {
+        for entry in &defaults.entries {
+            if own.get(&entry.key).is_none() {
+                own.entries.push(entry.clone());
+            }
+        }
+    }
+}
+
+enum KindOf<P: 'static> {
+    One(&'static Kind<P>),
+    Passive,
+    Later,
+    Wrong,
+}
+
+/// The kind whose key the table has: exactly one.
+fn kind_of<P>(kinds: &'static [Kind<P>], reader: &mut Reader<'_>) -> KindOf<P> {
+    let table = reader.table;
+    let mut there: Vec<&'static Kind<P>> = kinds.iter().filter(|kind| table.get(kind.key).is_some()).collect();
+    if there.len() > 1 {
+        // The word of one kind may be an ordinary key of another.
+        let all = there.clone();
+        let belongs = |word: &str| all.iter().any(|k| k.key != word && k.keys.iter().any(|key| key.name == word));
+        there.retain(|kind| !belongs(kind.key));
+    }
+    let passive = table.get("passive");
+    match (there.as_slice(), passive) {
+        ([kind], None) => KindOf::One(kind),
+        ([kind], Some(_)) if kind.key == "passive" => KindOf::One(kind),
+        ([], Some(_)) => KindOf::Passive,
+        ([], None) => match table.get("query") {
+            Some(query) => {
+                reader
+                    .problems
+                    .warning(query.key_span, "checks with `query` come with a later version and are not used yet");
+                KindOf::Later
+            }
+            None => {
+                no_kind(kinds, reader);
+                KindOf::Wrong
+            }
+        },
+        (kinds, passive) => {
+            let mut keys: Vec<&Entry> = kinds.iter().filter_map(|kind| table.get(kind.key)).chain(passive).collect();
+            keys.dedup_by_key(|entry| entry.key_span);
+            let words: Vec<_> = keys.iter().map(|entry| format!("`{}`", entry.key)).collect();
+            let message = format!("{} can't be {} at once", reader.title, words.join(" and "));
+            if let [first, .., last] = keys.as_slice() {
+                reader
+                    .problems
+                    .error(last.key_span, message)
+                    .hint("make two checks of it, or remove one of them")
+                    .related(first.key_span, "this makes it a check already");
+            }
+            KindOf::Wrong
+        }
+    }
+}
+
+fn no_kind<P>(kinds: &'static [Kind<P>], reader: &mut Reader<'_>) {
+    let words = || kinds.iter().map(|kind| kind.key);
+    let known = |key: &str| CHECK_KEYS.iter().any(|k| k.name == key);
+    let typo = reader.table.entries.iter().filter(|entry| !known(&entry.key)).find_map(|entry| {
+        let near = super::reader::nearest(&entry.key, words())?;
+        Some((entry, near))
+    });
+    let title = reader.title.clone();
+    if let Some((entry, near)) = typo {
+        let problem = reader.problems.error(entry.key_span, format!("{title} has no key `{}`", entry.key));
+        problem.hint(format!("did you mean `{near}`?"));
+        return;
+    }
+    let mut all: Vec<_> = words().map(|word| format!("`{word}`")).collect();
+    if !words().any(|word| word == "passive") {
+        all.push("`passive`".to_owned());
+    }
+    let span = reader.table.span;
+    let problem = reader.problems.error(span, format!("{title} does not say what to run"));
+    problem.hint(format!("add one of {}", all.join(", ")));
+}
+
+fn read_common<P>(cx: &CheckContext<'_, P>, name: Name, kind: &'static str, line: usize, r: &mut Reader<'_>) -> Draft {
+    let zone = zone(r).unwrap_or_else(|| cx.agent.settings.zone.clone());
+    let style = r.choice("style", &[("flake", Style::Flake), ("cimaa", Style::Cimaa)]).unwrap_or_default();
+    let job = matches!(r.table.get("type").map(|e| &e.value.value), Some(Value::String(word)) if word == "job");
+    let refresh_within = r.duration("passive");
+    let (schedule, period) = read_schedule(cx, &name, &zone, r);
+    let passive = refresh_within.is_some() || kind == "passive";
+    if passive {
+        no_schedule(r);
+    }
+    let severities =
+        [("warning", Severity::Warning), ("error", Severity::Error), ("critical", Severity::Critical)];
+    let missed = [("skip", Missed::Skip), ("once", Missed::Once), ("all", Missed::All)];
+    let overlap = [("skip", Overlap::Skip), ("queue", Overlap::Queue), ("allow", Overlap::Allow)];
+    let retry = r.integer("retry", 0..=1000).and_then(|n| u32::try_from(n).ok());
+    let policy = CheckPolicy {
+        kind,
+        file: cx.path.to_owned(),
+        line,
+        retry: retry.unwrap_or(if job { 0 } else { 3 }),
+        retry_interval: read_retry_interval(period, r),
+        timeout: r.duration("timeout").unwrap_or_else(|| default_timeout(cx, &schedule, style, job)),
+        schedule: if passive { None } else { Some(schedule) },
+        missed: r.choice("missed", &missed).unwrap_or_default(),
+        overlap: r.choice("overlap", &overlap).unwrap_or_default(),
+        job,
+        refresh_within,
+        thresholds: read_thresholds(r),
+        alert_from: r.choice("alert_from", &severities).unwrap_or(Severity::Critical),
+        notify: Vec::new(),
+        hours: read_hours(&zone, r),
+        parents: Vec::new(),
+        renotify: read_renotify(r).unwrap_or(if style == Style::Cimaa { Renotify::OnChange } else { Renotify::Never }),
+        flapping: read_flapping(r),
+        description: r.string("description"),
+        runbook: r.string("runbook"),
+        link: r.string("link"),
+        labels: r.string_map("labels").unwrap_or_default(),
+        shown: r.table.get(kind).map(|e| shown(&e.value.value)).unwrap_or_default(),
+        unit: r.string("unit"),
+        log_runs: r.choice("log", &[("changes", false), ("runs", true)]).unwrap_or_default(),
+        on_result: Vec::new(),
+        style,
+        name,
+    };
+    Draft {
+        policy: Arc::new(policy),
+        enabled: r.boolean("enabled").unwrap_or(true),
+        notify: references(r, "notify"),
+        parents: references(r, "parents").unwrap_or_default(),
+        on_result: references(r, "on_result").unwrap_or_default(),
+    }
+}
+
+/// When it is due, and about how long it is between two runs.
+fn read_schedule<P>(cx: &CheckContext<'_, P>, name: &Name, zone: &TimeZone, r: &mut Reader<'_>) -> (Schedule, Duration) {
+    let every = r.duration("every").filter(|every| {
+        let long_enough = *every >= EVERY_MIN;
+        if !long_enough {
+            r.error("every", "`every` must be at least 1s").hint("write `every = \"1s\"` or more");
+        }
+        long_enough
+    });
+    let base = cx.agent.policy.base_interval;
+    if let Some(ticks) = r.integer("ticks", 1..=10_000_000).and_then(|n| u32::try_from(n).ok()) {
+        return (Schedule::Ticks { base, interval: ticks, offset: spread(name, base) }, base.saturating_mul(ticks));
+    }
+    if r.has("cron") {
+        if let (Some(cron), Some(every)) = (r.table.get("cron"), r.table.get("every")) {
+            let message = format!("{} has both `every` and `cron`", r.title);
+            r.problems.error(cron.key_span, message).hint("remove one of them").related(every.key_span, "the other one");
+        }
+        if let Some(cron) = read_cron(r) {
+            return (Schedule::Cron { cron, zone: zone.clone() }, EVERY_DEFAULT);
+        }
+    }
+    let period = every.unwrap_or(EVERY_DEFAULT);
+    (Schedule::Every { period, offset: spread(name, period) }, period)
+}
+
+fn read_cron(r: &mut Reader<'_>) -> Option<Cron> {
+    let text = r.string("cron")?;
+    match Cron::parse(&text) {
+        Ok(cron) if cron.never_fires() => {
+            let problem = r.error("cron", format!("`{text}` names a day that no year has: it would never run"));
+            problem.hint("check its day and month");
+            None
+        }
+        Ok(cron) => Some(cron),
+        Err(error) => {
+            let at = r.entry("cron").map(|e| r.problems.inside(&e.value, error.offset)).unwrap_or_default();
+            let problem = r.problems.error(at, format!("`cron` can't be read: {}", error.message));
+            if let Some(hint) = error.hint {
+                problem.hint(hint);
+            }
+            None
+        }
+    }
+}
+
+/// A passive check runs by nobody's clock.
+fn no_schedule(r: &mut Reader<'_>) {
+    for key in ["every", "cron"] {
+        if let Some(entry) = r.table.get(key) {
+            let message = format!("{} is passive and does not run: `{key}` means nothing", r.title);
+            r.problems.error(entry.key_span, message).hint(format!("remove `{key}`, or `passive`"));
+        }
+    }
+}
+
+fn read_retry_interval(period: Duration, r: &mut Reader<'_>) -> Retry {
+    if let Some(ticks) = r.integer("retry_ticks", 1..=10_000_000).and_then(|n| u32::try_from(n).ok()) {
+        return Retry::Ticks(ticks);
+    }
+    match r.duration("retry_interval") {
+        Some(interval) if interval < EVERY_MIN => {
+            r.error("retry_interval", "`retry_interval` must be at least 1s").hint("write \"1s\" or more");
+            Retry::After(EVERY_MIN)
+        }
+        Some(interval) => Retry::After(interval),
+        None => Retry::After(RETRY_INTERVAL_DEFAULT.min(period)),
+    }
+}
+
+fn default_timeout<P>(cx: &CheckContext<'_, P>, schedule: &Schedule, style: Style, job: bool) -> Duration {
+    let percent = cx.agent.policy.timeout_percent;
+    if job {
+        return JOB_TIMEOUT_DEFAULT;
+    }
+    match schedule {
+        _ if style == Style::Flake => FLAKE_TIMEOUT_DEFAULT,
+        Schedule::Every { period, .. } => (*period * percent / 100).min(TIMEOUT_DEFAULT_MAX),
+        Schedule::Cron { .. } => TIMEOUT_DEFAULT_MAX,
+        Schedule::Ticks { base, .. } => cx.agent.cimaa_timeout.unwrap_or(*base * percent / 100),
+    }
+}
+
+fn read_thresholds(r: &mut Reader<'_>) -> Vec<Threshold> {
+    let mut thresholds = Vec::new();
+    for (text, node) in r.string_nodes("thresholds").unwrap_or_default() {
+        match Threshold::parse(&text) {
+            Ok(threshold) => thresholds.push(threshold),
+            Err(error) => {
+                let at = r.problems.inside(node, error.offset);
+                let problem = r.problems.error(at, format!("this is no threshold: {}", error.message));
+                if let Some(hint) = error.hint {
+                    problem.hint(hint);
+                }
+            }
+        }
+    }
+    thresholds
+}
+
+fn read_hours(zone: &TimeZone, r: &mut Reader<'_>) -> Option<Hours> {
+    let text = r.string("hours")?;
+    match Hours::parse(&text, zone) {
+        Ok(hours) => Some(hours),
+        Err(error) => {
+            let at = r.entry("hours").map(|e| r.problems.inside(&e.value, error.offset)).unwrap_or_default();
+            let problem = r.problems.error(at, format!("`hours` can't be read: {}", error.message));
+            if let Some(hint) = error.hint {
+                problem.hint(hint);
+            }
+            None
+        }
+    }
+}
+
+fn read_renotify(r: &mut Reader<'_>) -> Option<Renotify> {
+    let entry = r.entry("renotify")?;
+    match &entry.value.value {
+        Value::String(word) if word == "never" => Some(Renotify::Never),
+        Value::String(word) if word == "on-change" => Some(Renotify::OnChange),
+        value => {
+            let every = match value {
+                Value::String(text) => super::reader::parse_duration(text),
+                _ => None,
+            };
+            if let Some(every) = every.filter(|every| *every >= RENOTIFY_MIN) {
+                return Some(Renotify::Every(every));
+            }
+            let problem = r.error("renotify", format!("`renotify` can't be {value}"));
+            problem.hint("it is \"never\", \"on-change\", or a length of time of at least \"1m\"");
+            None
+        }
+    }
+}
+
+/// What was told is not repeated more often.
+const RENOTIFY_MIN: Duration = Duration::from_secs(60);
+
+fn read_flapping(r: &mut Reader<'_>) -> Option<(f64, f64)> {
+    const KEYS: &[Key] = &[
+        Key { name: "high", shape: Shape::Number, doc: "It flaps above this percentage." },
+        Key { name: "low", shape: Shape::Number, doc: "It has settled below this percentage." },
+    ];
+    let entry = r.entry("flapping")?;
+    match &entry.value.value {
+        Value::Boolean(on) => on.then_some(FLAPPING_DEFAULT),
+        Value::Table(table) => {
+            let mut inner = Reader::new(table, r.problems, "`flapping`", KEYS);
+            let high = inner.number("high").unwrap_or(FLAPPING_DEFAULT.0);
+            let low = inner.number("low").unwrap_or(FLAPPING_DEFAULT.1);
+            inner.finish();
+            if !(0.0 < low && low < high && high <= 100.0) {
+                let message = format!("`flapping` must have 0 < low < high <= 100, this is low {low} and high {high}");
+                r.error("flapping", message).hint("write `flapping = { high = 30, low = 25 }`");
+                return None;
+            }
+            Some((high, low))
+        }
+        value => {
+            let message = format!("`flapping` must be true, false or a table, this is {}", value.type_name());
+            r.error("flapping", message).hint("write `flapping = true`");
+            None
+        }
+    }
+}
+
+/// What a check runs, for people: passwords in addresses are masked, words of a list are quoted as a shell
+/// would want them.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => masked(text),
+        Value::Array(nodes) => {
+            let words: Vec<_> = nodes.iter().map(|node| quoted(&shown(&node.value))).collect();
+            words.join(" ")
+        }
+        other => other.to_string(),
+    }
+}
+
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+/// `https://user:password@host` with the password masked.
+fn masked(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let authority = rest.split(['/', '?', '#', ' ']).next().unwrap_or_default();
+    match authority.rsplit_once('@').map(|(user, _)| user) {
+        Some(user) if user.contains(':') => {
+            let name = user.split(':').next().unwrap_or_default();
+            format!("{scheme}://{name}:***{}", &rest[user.len()..])
+        }
+        _ => text.to_owned(),
+    }
+}
+
+/// Whether a check can be called this, in a native file: the rest of a fault's name depends on it.
+pub(super) fn check_name(entry: &Entry, problems: &mut Problems) -> bool {
+    let name = &entry.key;
+    let wrong = if name.trim().is_empty() {
+        "it is empty"
+    } else if name.len() > NAME_MAX {
+        "it is longer than 200 bytes"
+    } else if name.contains(['#', '/']) {
+        "`#` and `/` part the names of faults"
+    } else if name.trim() != name || name.chars().any(char::is_control) {
+        "it has blanks around it or control characters in it"
+    } else {
+        return true;
+    };
+    problems
+        .error(entry.key_span, format!("a check can't be called {name:?}: {wrong}"))
+        .hint("use letters, digits, `-`, `_` and `.`");
+    false
+}

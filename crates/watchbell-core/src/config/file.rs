@@ -1,0 +1,574 @@
+//! One config file: which kind it is, its text as a tree, and what stands in it. What concerns several files
+//! (names, who is told) is the loader's.
+
+use super::{
+    Kinds, NotifierPolicy, Pace, Problem, Problems, Reader,
+    agent::{AgentState, LoadOptions},
+    check::{self, CheckContext, Draft, Read},
+    formats::{cimaa, flake, ini, json},
+    keys::{HIDDEN_NOTIFIER_KEYS, LATER_TABLES, NOTIFIER_KEYS, TABLES},
+    reader::nearest,
+    refs::{Reference, reference, references},
+    toml,
+    tree::{Entry, FileId, Span, Table, Value},
+};
+use crate::model::Name;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// The file that speaks for the agent.
+pub const AGENT_FILE: &str = "watchbell.toml";
+
+/// One file as the shell found it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InputFile {
+    /// Its path relative to the config folder, as shown to people.
+    pub path: String,
+    /// Its absolute path.
+    pub absolute: String,
+    /// Its text, or why it can't be read ("permission denied", "not UTF-8 at byte 17").
+    pub text: Result<String, String>,
+}
+
+/// What a file is, by its name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FileKind {
+    /// `watchbell.toml` in the config folder itself.
+    Agent,
+    /// Any other `*.toml`.
+    Toml,
+    /// `*.flake.json`.
+    Flake,
+    /// `*.cfg`: CIMAA's checks, or its agent's file.
+    Cimaa,
+    /// `*.dwmon`; its part of Watchbell comes later.
+    Dwmon,
+}
+
+impl FileKind {
+    /// The kind of the file at a path relative to the config folder; `None` for files that are no config.
+    pub fn of(path: &str) -> Option<FileKind> {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        if name.starts_with('.') {
+            return None;
+        }
+        match name {
+            _ if path == AGENT_FILE => Some(FileKind::Agent),
+            _ if name.ends_with(".flake.json") => Some(FileKind::Flake),
+            _ if name.ends_with(".toml") => Some(FileKind::Toml),
+            _ if name.ends_with(".cfg") => Some(FileKind::Cimaa),
+            _ if name.ends_with(".dwmon") => Some(FileKind::Dwmon),
+            _ => None,
+        }
+    }
+}
+
+/// What a problem is about: it decides which fault tells of it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Subject {
+    File,
+    Agent,
+    Defaults,
+    Notifier(String),
+    /// A check by the name of its section, and its full name.
+    Check(String, Name),
+}
+
+/// A file's text as a tree; the first of two steps, which needs to know nothing of the agent.
+pub(super) struct Parsed {
+    pub(super) kind: FileKind,
+    pub(super) problems: Problems,
+    pub(super) tree: Option<Table>,
+    /// All sections of a CIMAA check file, in the order of the file.
+    pub(super) sections: Vec<(String, Span)>,
+    /// Those that were left out; what is wrong with them was reported.
+    pub(super) broken_sections: Vec<cimaa::BrokenSection>,
+    pub(super) cimaa_agent: bool,
+    /// The folder of check files that CIMAA's agent file names.
+    pub(super) cimaa_conf: Vec<String>,
+}
+
+/// Parses a file. Without a tree at least one error was reported, or the file is one to read past.
+pub(super) fn parse(input: &InputFile, options: &LoadOptions) -> Parsed {
+    let kind = FileKind::of(&input.path).unwrap_or(FileKind::Toml);
+    let mut problems = Problems::default();
+    let file = problems.add_file(&input.path, input.text.as_deref().unwrap_or_default());
+    let mut parsed = Parsed {
+        kind,
+        problems,
+        tree: None,
+        sections: Vec::new(),
+        broken_sections: Vec::new(),
+        cimaa_agent: false,
+        cimaa_conf: Vec::new(),
+    };
+    let start = Span { file, ..Span::default() };
+    let text = match &input.text {
+        Ok(text) => text,
+        Err(why) => {
+            let hint = "let the agent's user read it, or move it out of the config folder";
+            parsed.problems.error(start, format!("the file can't be read: {why}")).hint(hint);
+            return parsed;
+        }
+    };
+    match kind {
+        FileKind::Agent | FileKind::Toml => parsed.tree = toml::parse(text, file, &mut parsed.problems),
+        FileKind::Dwmon => {
+            parsed.problems.warning(start, "`.dwmon` files come with a later version and are not used yet");
+        }
+        FileKind::Flake => parse_flake(input, options, file, &mut parsed),
+        FileKind::Cimaa => parse_cimaa(file, &mut parsed),
+    }
+    parsed
+}
+
+fn parse_flake(input: &InputFile, options: &LoadOptions, file: FileId, parsed: &mut Parsed) {
+    let Some(node) = json::parse(file, &mut parsed.problems) else { return };
+    // The credentials file is the agent's to say, which is not known yet: `interpret` adds it.
+    let flakes_parent = flake::working_dir(&input.absolute, &options.root);
+    let context = flake::FlakeContext { flakes_parent, credentials: None };
+    parsed.tree = flake::translate(&node, file, &context, &mut parsed.problems);
+}
+
+fn parse_cimaa(file: FileId, parsed: &mut Parsed) {
+    let Some(ini) = ini::parse(file, &mut parsed.problems) else { return };
+    if cimaa::is_agent_file(&ini) {
+        let agent = cimaa::translate_agent(&ini, &mut parsed.problems);
+        parsed.cimaa_agent = true;
+        parsed.cimaa_conf = agent.directory.into_iter().map(|(path, _)| path).collect();
+        parsed.tree = Some(agent.root);
+    } else {
+        let checks = cimaa::translate_checks(&ini, &mut parsed.problems);
+        parsed.sections = ini.sections.iter().map(|s| (s.name.clone(), s.span)).collect();
+        parsed.broken_sections = checks.broken;
+        parsed.tree = Some(checks.root);
+    }
+}
+
+/// The name of a file's part of a check's name: the stem, or `flakes`.
+pub(super) fn stem(path: &str, kind: FileKind) -> &str {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    match kind {
+        FileKind::Flake => "flakes",
+        FileKind::Dwmon => "dwmon",
+        FileKind::Agent | FileKind::Toml => name.strip_suffix(".toml").unwrap_or(name),
+        FileKind::Cimaa => name.strip_suffix(".cfg").unwrap_or(name),
+    }
+}
+
+/// One check of a file, as it is used and as it stands in the file now.
+#[derive(Debug)]
+pub(super) struct CheckState<P> {
+    pub(super) name: Name,
+    /// As it is called in its file.
+    pub(super) section: String,
+    /// Where its name stands now; `None` while the file does not parse.
+    pub(super) span: Option<Span>,
+    /// What is used; from an earlier text while `fresh` is false.
+    pub(super) good: Option<(Draft, Option<P>)>,
+    pub(super) fresh: bool,
+    /// CIMAA's own words for what is wrong.
+    pub(super) reason: Option<String>,
+    /// When this file first had it: the older of two with one name stays.
+    pub(super) since: u64,
+}
+
+/// One notifier of a file.
+#[derive(Debug)]
+pub(super) struct NotifierState<N> {
+    pub(super) name: Name,
+    pub(super) span: Option<Span>,
+    pub(super) good: Option<(Arc<NotifierPolicy>, N)>,
+    pub(super) fresh: bool,
+    pub(super) fallback: Option<Reference>,
+    pub(super) since: u64,
+}
+
+/// What is known of one file.
+#[derive(Debug)]
+pub(super) struct FileState<P, N> {
+    pub(super) input: Result<(), String>,
+    pub(super) absolute: String,
+    pub(super) kind: FileKind,
+    pub(super) cimaa_agent: bool,
+    /// Its text is in here.
+    pub(super) problems: Problems,
+    /// What each problem is about.
+    pub(super) subjects: Vec<Subject>,
+    /// It can't be read or parsed: checks and notifiers are those it had.
+    pub(super) broken: bool,
+    /// `[defaults]` without `notify`, as far as it is right.
+    pub(super) defaults: Table,
+    pub(super) default_notify: Option<Vec<Reference>>,
+    pub(super) defaults_fresh: bool,
+    pub(super) checks: Vec<CheckState<P>>,
+    pub(super) notifiers: Vec<NotifierState<N>>,
+}
+
+/// What a file is read with.
+pub(super) struct FileContext<'a, P: 'static, N: 'static> {
+    pub(super) kinds: Kinds<P, N>,
+    pub(super) agent: &'a AgentState,
+    /// Whether this file is the one that speaks for the agent.
+    pub(super) speaks_for_agent: bool,
+    /// Problems with its `[agent]`, if it is that file.
+    pub(super) agent_problems: Vec<Problem>,
+    pub(super) generation: u64,
+}
+
+/// Says what stands in a parsed file; the second of two steps. What can't be used keeps what it had before.
+pub(super) fn interpret<P: Clone, N: Clone>(
+    cx: FileContext<'_, P, N>,
+    input: &InputFile,
+    parsed: Parsed,
+    before: Option<FileState<P, N>>,
+) -> FileState<P, N> {
+    let mut state = FileState {
+        input: input.text.as_ref().map(|_| ()).map_err(Clone::clone),
+        absolute: input.absolute.clone(),
+        kind: parsed.kind,
+        cimaa_agent: parsed.cimaa_agent,
+        subjects: Vec::new(),
+        problems: parsed.problems,
+        broken: parsed.tree.is_none() && parsed.kind != FileKind::Dwmon,
+        defaults: Table::default(),
+        default_notify: None,
+        defaults_fresh: true,
+        checks: Vec::new(),
+        notifiers: Vec::new(),
+    };
+    let mut filler = Filler { prefix: prefix(cx.agent, &input.path, parsed.kind), cx, input, before, state: &mut state };
+    filler.mark(&Subject::File);
+    filler.place_problems_in_sections(&parsed.sections);
+    match parsed.tree {
+        Some(tree) => filler.tables(&tree, &parsed.broken_sections),
+        None => filler.keep_all(),
+    }
+    state
+}
+
+/// `//AGENT/FILE/`.
+pub(super) fn prefix(agent: &AgentState, path: &str, kind: FileKind) -> String {
+    format!("//{}/{}/", agent.policy.name, stem(path, kind))
+}
+
+/// Fills a file's state from its tables.
+struct Filler<'a, P: 'static, N: 'static> {
+    cx: FileContext<'a, P, N>,
+    input: &'a InputFile,
+    prefix: String,
+    before: Option<FileState<P, N>>,
+    state: &'a mut FileState<P, N>,
+}
+
+impl<P: Clone, N: Clone> Filler<'_, P, N> {
+    /// Says what the problems are about that were found since the last call; whether one is an error.
+    fn mark(&mut self, subject: &Subject) -> bool {
+        let from = self.state.subjects.len();
+        let list = &self.state.problems.list;
+        self.state.subjects.resize(list.len(), subject.clone());
+        list[from..].iter().any(|p| p.level == super::Level::Error)
+    }
+
+    /// The translator of CIMAA's sections reports them all together: each problem is about the section that
+    /// it stands in.
+    fn place_problems_in_sections(&mut self, sections: &[(String, Span)]) {
+        for (problem, subject) in self.state.problems.list.iter().zip(&mut self.state.subjects) {
+            let after = sections.partition_point(|(_, span)| span.start <= problem.span.start);
+            if let Some((section, _)) = after.checked_sub(1).and_then(|i| sections.get(i)) {
+                *subject = Subject::Check(section.clone(), check_full_name(&self.prefix, section, true));
+            }
+        }
+    }
+
+    /// Nothing of the file can be used now: everything stays as it was.
+    fn keep_all(&mut self) {
+        let Some(before) = self.before.take() else { return };
+        self.state.defaults = before.defaults;
+        self.state.default_notify = before.default_notify;
+        self.state.defaults_fresh = false;
+        self.state.checks = before.checks.into_iter().filter(|c| c.good.is_some()).collect();
+        self.state.notifiers = before.notifiers.into_iter().filter(|n| n.good.is_some()).collect();
+        for check in &mut self.state.checks {
+            (check.span, check.fresh, check.reason) = (None, false, None);
+        }
+        for notifier in &mut self.state.notifiers {
+            (notifier.span, notifier.fresh) = (None, false);
+        }
+    }
+
+    fn tables(&mut self, root: &Table, broken: &[cimaa::BrokenSection]) {
+        if let Some(entry) = root.get("defaults") {
+            self.defaults(entry);
+        }
+        for entry in &root.entries {
+            match (entry.key.as_str(), &entry.value.value) {
+                ("agent", _) => self.agent(entry),
+                ("defaults", _) => {}
+                ("check", Value::Table(table)) => self.checks(table, broken),
+                ("notify", Value::Table(table)) => self.notifiers(table),
+                ("check" | "notify", value) => {
+                    let message = format!("`{}` must be a table of tables, this is {}", entry.key, value.type_name());
+                    let hint = match entry.key.as_str() {
+                        "notify" => "a notifier is `[notify.NAME]`; who is told by default is `notify` in `[defaults]`",
+                        _ => "a check is `[check.NAME]`",
+                    };
+                    self.state.problems.error(entry.value.span, message).hint(hint);
+                }
+                _ => self.other_table(entry),
+            }
+            self.mark(&Subject::File);
+        }
+    }
+
+    fn agent(&mut self, entry: &Entry) {
+        if self.cx.speaks_for_agent {
+            // It was read before all other tables.
+            self.state.problems.list.append(&mut self.cx.agent_problems);
+            self.mark(&Subject::Agent);
+        } else if self.state.cimaa_agent {
+            self.state
+                .problems
+                .warning(entry.key_span, "another file speaks for the agent already; this one's `[agent]` is not used")
+                .hint("keep one of them");
+        } else {
+            self.state
+                .problems
+                .error(entry.key_span, "`[agent]` is not read here")
+                .hint(format!("move it to `{AGENT_FILE}` in the config folder"));
+        }
+    }
+
+    fn other_table(&mut self, entry: &Entry) {
+        let title = match &entry.value.value {
+            Value::Array(_) => format!("[[{}]]", entry.key),
+            _ => format!("[{}]", entry.key),
+        };
+        if LATER_TABLES.contains(&entry.key.as_str()) {
+            let message = format!("`{title}` comes with a later version and is not used yet");
+            self.state.problems.warning(entry.key_span, message);
+            return;
+        }
+        if !matches!(entry.value.value, Value::Table(_) | Value::Array(_)) {
+            let message = format!("`{}` stands outside of any table", entry.key);
+            self.state.problems.error(entry.key_span, message).hint("move it below a header such as `[check.NAME]`");
+            return;
+        }
+        let known = TABLES.iter().chain(LATER_TABLES).copied();
+        let problem = self.state.problems.error(entry.key_span, format!("there is no table `{title}`"));
+        match nearest(&entry.key, known) {
+            Some(near) => problem.hint(format!("did you mean `[{near}]`?")),
+            None => problem.hint("a file holds `[check.NAME]`, `[notify.NAME]` and `[defaults]`"),
+        };
+    }
+
+    fn defaults(&mut self, entry: &Entry) {
+        let Value::Table(table) = &entry.value.value else {
+            let found = entry.value.value.type_name();
+            self.state.problems.error(entry.value.span, format!("`defaults` must be a table, this is {found}"));
+            self.mark(&Subject::Defaults);
+            return;
+        };
+        let nothing = Table::default();
+        let cx = CheckContext {
+            kinds: self.cx.kinds.checks,
+            agent: self.cx.agent,
+            path: &self.input.path,
+            prefix: &self.prefix,
+            old: false,
+            defaults: &nothing,
+        };
+        check::check_defaults(&cx, table, &mut self.state.problems);
+        let mut reader = Reader::new(table, &mut self.state.problems, "", super::keys::CHECK_KEYS);
+        // A wrong value was reported above.
+        let quiet = reader.problems.list.len();
+        let notify = references(&mut reader, "notify");
+        self.state.problems.list.truncate(quiet);
+        if self.mark(&Subject::Defaults) {
+            // Checks go on with the defaults they had.
+            self.state.defaults_fresh = false;
+            if let Some(before) = &self.before {
+                self.state.defaults = before.defaults.clone();
+                self.state.default_notify = before.default_notify.clone();
+            }
+        } else {
+            self.state.defaults = table.clone();
+            self.state.default_notify = notify;
+        }
+    }
+
+    fn checks(&mut self, table: &Table, broken: &[cimaa::BrokenSection]) {
+        self.mark(&Subject::File);
+        let old = matches!(self.state.kind, FileKind::Flake | FileKind::Cimaa);
+        let lines = Lines::of(&self.state.problems.files[0].text);
+        let mut before: BTreeMap<Name, CheckState<P>> = match &mut self.before {
+            Some(before) => std::mem::take(&mut before.checks).into_iter().map(|c| (c.name.clone(), c)).collect(),
+            None => BTreeMap::new(),
+        };
+        let credentials = self.cx.agent.settings.credentials.clone().filter(|_| self.state.kind == FileKind::Flake);
+        let defaults = self.state.defaults.clone();
+        for entry in &table.entries {
+            let name = check_full_name(&self.prefix, &entry.key, old);
+            let subject = Subject::Check(entry.key.clone(), name.clone());
+            let with_credentials = credentials.as_ref().map(|path| with_env_file(entry, path));
+            let cx = CheckContext {
+                kinds: self.cx.kinds.checks,
+                agent: self.cx.agent,
+                path: &self.input.path,
+                prefix: &self.prefix,
+                old,
+                defaults: &defaults,
+            };
+            let problems = &mut self.state.problems;
+            let read = if old || check::check_name(entry, problems) {
+                let line = lines.number(entry.key_span.start);
+                check::read(&cx, name.clone(), with_credentials.as_ref().unwrap_or(entry), line, problems)
+            } else {
+                Read::Bad
+            };
+            let failed = self.mark(&subject);
+            let good = match read {
+                Read::Good(draft, program) if !failed => Some((draft, program)),
+                Read::Later => continue,
+                _ => None,
+            };
+            self.push_check(name.clone(), entry.key.clone(), entry.key_span, good, before.remove(&name));
+        }
+        for section in broken {
+            let name = check_full_name(&self.prefix, &section.section, true);
+            let last = before.remove(&name);
+            self.push_check(name, section.section.clone(), section.span, None, last);
+            if let Some(check) = self.state.checks.last_mut() {
+                check.reason = Some(section.reason.clone());
+            }
+        }
+    }
+
+    fn push_check(
+        &mut self,
+        name: Name,
+        section: String,
+        span: Span,
+        good: Option<(Draft, Option<P>)>,
+        before: Option<CheckState<P>>,
+    ) {
+        let fresh = good.is_some();
+        let since = before.as_ref().map_or(self.cx.generation, |b| b.since);
+        let good = good.or_else(|| before.and_then(|b| b.good));
+        self.state.checks.push(CheckState { name, section, span: Some(span), good, fresh, reason: None, since });
+    }
+
+    fn notifiers(&mut self, table: &Table) {
+        self.mark(&Subject::File);
+        let mut before: BTreeMap<Name, NotifierState<N>> = match &mut self.before {
+            Some(before) => std::mem::take(&mut before.notifiers).into_iter().map(|n| (n.name.clone(), n)).collect(),
+            None => BTreeMap::new(),
+        };
+        for entry in &table.entries {
+            let name = Name::new(&entry.key);
+            let old = self.state.kind == FileKind::Cimaa;
+            let read = read_notifier(self.cx.kinds, &name, entry, old, &mut self.state.problems);
+            let failed = self.mark(&Subject::Notifier(entry.key.clone()));
+            let before = before.remove(&name);
+            let since = before.as_ref().map_or(self.cx.generation, |b| b.since);
+            let fresh = read.is_some() && !failed;
+            let (good, fallback) = match (read.filter(|_| !failed), before) {
+                (Some((policy, channel, fallback)), _) => (Some((Arc::new(policy), channel)), fallback),
+                (None, Some(before)) => (before.good, before.fallback),
+                (None, None) => (None, None),
+            };
+            let span = Some(entry.key_span);
+            self.state.notifiers.push(NotifierState { name, span, good, fresh, fallback, since });
+        }
+    }
+}
+
+/// `//AGENT/FILE/SECTION`; a CIMAA section whose name starts with `//` is a full name.
+fn check_full_name(prefix: &str, section: &str, old: bool) -> Name {
+    if old && section.starts_with("//") { Name::new(section) } else { Name::new(format!("{prefix}{section}")) }
+}
+
+/// A flake's entry with the agent's credentials file added.
+fn with_env_file(entry: &Entry, path: &str) -> Entry {
+    let mut entry = entry.clone();
+    if let Value::Table(table) = &mut entry.value.value {
+        table.put("env_file", entry.key_span, Value::String(path.to_owned()));
+    }
+    entry
+}
+
+fn read_notifier<P, N>(
+    kinds: Kinds<P, N>,
+    name: &Name,
+    entry: &Entry,
+    old: bool,
+    problems: &mut Problems,
+) -> Option<(NotifierPolicy, N, Option<Reference>)> {
+    let Value::Table(table) = &entry.value.value else {
+        let found = entry.value.value.type_name();
+        problems
+            .error(entry.value.span, format!("`notify.{name}` must be a table, this is {found}"))
+            .hint(format!("write `[notify.{name}]` and its keys below"));
+        return None;
+    };
+    if name.trim().is_empty() {
+        problems.error(entry.key_span, "a notifier can't have an empty name").hint("write `[notify.NAME]`");
+    }
+    let mut reader = Reader::new(table, problems, format!("`[notify.{name}]`"), NOTIFIER_KEYS);
+    if old {
+        reader.declare(HIDDEN_NOTIFIER_KEYS);
+    } else {
+        reader.declare_hidden(HIDDEN_NOTIFIER_KEYS);
+    }
+    let words: Vec<_> = kinds.notifiers.iter().map(|kind| (kind.key, kind)).collect();
+    if !reader.has("kind") {
+        let all: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        reader.missing("kind");
+        if let Some(problem) = reader.problems.list.last_mut() {
+            problem.hint(format!("add `kind = …`, one of {}", all.join(", ")));
+        }
+        return None;
+    }
+    let kind = reader.choice("kind", &words)?;
+    reader.declare(kind.keys);
+    let pace = Pace {
+        gap: reader.duration("gap").unwrap_or(Duration::from_millis(kind.capabilities.gap_ms.into())),
+        in_flight_max: reader.integer("in_flight", 1..=64).and_then(|n| usize::try_from(n).ok()).unwrap_or(1),
+    };
+    let fallback = reference(&mut reader, "fallback");
+    let channel = (kind.read)(&mut reader);
+    let targets = targets(kind.keys, &reader);
+    reader.finish();
+    let policy = NotifierPolicy { name: name.clone(), kind: kind.key, capabilities: kind.capabilities, pace, fallback: None, targets };
+    Some((policy, channel?, fallback))
+}
+
+/// The key by which a notifier names several places to send to.
+const TARGETS_KEY: &str = "channels";
+
+/// Where a notifier sends by default, if its kind can send to several places.
+fn targets(keys: &[super::Key], reader: &Reader<'_>) -> Vec<String> {
+    if !keys.iter().any(|key| key.name == TARGETS_KEY) {
+        return Vec::new();
+    }
+    match reader.table.get(TARGETS_KEY).map(|entry| &entry.value.value) {
+        Some(Value::String(one)) => vec![one.clone()],
+        Some(Value::Array(nodes)) => {
+            let text = |value: &Value| if let Value::String(text) = value { Some(text.clone()) } else { None };
+            nodes.iter().filter_map(|node| text(&node.value)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Where the lines of a text start, to number thousands of places without reading the text each time.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Lines {
+        Lines(text.match_indices('\n').map(|(at, _)| at + 1).collect())
+    }
+
+    fn number(&self, at: usize) -> usize {
+        self.0.partition_point(|start| *start <= at) + 1
+    }
+}
