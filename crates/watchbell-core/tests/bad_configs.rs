@@ -11,7 +11,8 @@ use watchbell_core::config::{
     Capabilities, Config, InputFile, Key, Kind, Kinds, LoadOptions, Loaded, Reader, Shape, render,
 };
 
-const AGENT: &str = "[agent]\nname = \"web-1\"\nnotify = [\"ops\"]\n\n[notify.ops]\nkind = \"command\"\ncommand = \"cat\"\n";
+const AGENT: &str =
+    "[agent]\nname = \"web-1\"\nnotify = [\"ops\"]\n\n[notify.ops]\nkind = \"command\"\ncommand = \"cat\"\n";
 
 /// At least this many mistakes are kept.
 const CASES_MIN: usize = 60;
@@ -108,11 +109,7 @@ const NOTIFIERS: &[Kind<String>] = &[
         key: "slack",
         doc: "",
         example: "",
-        keys: &[
-            key!("token", Shape::Secret),
-            key!("channels", Shape::Strings),
-            key!("mention", Shape::String),
-        ],
+        keys: &[key!("token", Shape::Secret), key!("channels", Shape::Strings), key!("mention", Shape::String)],
         capabilities: NONE,
         read: read_slack,
     },
@@ -253,5 +250,8 @@ fn two_flakes_with_one_name() {
     ]);
     assert_eq!(loaded.programs["//web-1/flakes/load"], "echo 1");
     let [fault] = loaded.policy.faults.as_slice() else { panic!("{:?}", loaded.policy.faults) };
-    assert!(fault.message.contains("flakes/b.flake.json") && fault.message.contains("flakes/sub/a.flake.json"), "{fault:?}");
+    assert!(
+        fault.message.contains("flakes/b.flake.json") && fault.message.contains("flakes/sub/a.flake.json"),
+        "{fault:?}"
+    );
 }

@@ -293,7 +293,8 @@ fn read_listen(reader: &mut Reader<'_>, settings: &mut AgentSettings) {
             problem.hint("write it as \"127.0.0.1:7878\", \"[::1]:7878\" or \"off\"");
         }
         Ok(address) if !address.ip().is_loopback() && settings.tokens.is_empty() => {
-            let problem = reader.error("listen", format!("`{text}` can be reached from outside, and there are no `tokens`"));
+            let problem =
+                reader.error("listen", format!("`{text}` can be reached from outside, and there are no `tokens`"));
             problem.hint("add what `watchbell token new` prints, or listen on 127.0.0.1");
         }
         Ok(address) => settings.listen = Some(address.to_string()),

@@ -70,7 +70,13 @@ pub(super) enum Read<P> {
 
 /// Reads the value of a check's entry; errors are in `problems` whenever the result is not `Good`, and may be
 /// there when it is.
-pub(super) fn read<P>(cx: &CheckContext<'_, P>, name: Name, entry: &Entry, line: usize, problems: &mut Problems) -> Read<P> {
+pub(super) fn read<P>(
+    cx: &CheckContext<'_, P>,
+    name: Name,
+    entry: &Entry,
+    line: usize,
+    problems: &mut Problems,
+) -> Read<P> {
     let Value::Table(own) = &entry.value.value else {
         let found = entry.value.value.type_name();
         problems
@@ -235,8 +241,7 @@ fn read_common<P>(cx: &CheckContext<'_, P>, name: Name, kind: &'static str, line
     if passive {
         no_schedule(r);
     }
-    let severities =
-        [("warning", Severity::Warning), ("error", Severity::Error), ("critical", Severity::Critical)];
+    let severities = [("warning", Severity::Warning), ("error", Severity::Error), ("critical", Severity::Critical)];
     let missed = [("skip", Missed::Skip), ("once", Missed::Once), ("all", Missed::All)];
     let overlap = [("skip", Overlap::Skip), ("queue", Overlap::Queue), ("allow", Overlap::Allow)];
     let retry = r.integer("retry", 0..=1000).and_then(|n| u32::try_from(n).ok());
@@ -280,7 +285,12 @@ fn read_common<P>(cx: &CheckContext<'_, P>, name: Name, kind: &'static str, line
 }
 
 /// When it is due, and about how long it is between two runs.
-fn read_schedule<P>(cx: &CheckContext<'_, P>, name: &Name, zone: &TimeZone, r: &mut Reader<'_>) -> (Schedule, Duration) {
+fn read_schedule<P>(
+    cx: &CheckContext<'_, P>,
+    name: &Name,
+    zone: &TimeZone,
+    r: &mut Reader<'_>,
+) -> (Schedule, Duration) {
     let every = r.duration("every").filter(|every| {
         let long_enough = *every >= EVERY_MIN;
         if !long_enough {
@@ -295,7 +305,10 @@ fn read_schedule<P>(cx: &CheckContext<'_, P>, name: &Name, zone: &TimeZone, r: &
     if r.has("cron") {
         if let (Some(cron), Some(every)) = (r.table.get("cron"), r.table.get("every")) {
             let message = format!("{} has both `every` and `cron`", r.title);
-            r.problems.error(cron.key_span, message).hint("remove one of them").related(every.key_span, "the other one");
+            r.problems
+                .error(cron.key_span, message)
+                .hint("remove one of them")
+                .related(every.key_span, "the other one");
         }
         if let Some(cron) = read_cron(r) {
             return (Schedule::Cron { cron, zone: zone.clone() }, EVERY_DEFAULT);
@@ -460,7 +473,11 @@ fn shown(value: &Value) -> String {
 
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 /// `https://user:password@host` with the password masked.

@@ -236,7 +236,8 @@ pub(super) fn interpret<P: Clone, N: Clone>(
         checks: Vec::new(),
         notifiers: Vec::new(),
     };
-    let mut filler = Filler { prefix: prefix(cx.agent, &input.path, parsed.kind), cx, input, before, state: &mut state };
+    let mut filler =
+        Filler { prefix: prefix(cx.agent, &input.path, parsed.kind), cx, input, before, state: &mut state };
     filler.mark(&Subject::File);
     filler.place_problems_in_sections(&parsed.sections);
     match parsed.tree {
@@ -538,7 +539,14 @@ fn read_notifier<P, N>(
     let channel = (kind.read)(&mut reader);
     let targets = targets(kind.keys, &reader);
     reader.finish();
-    let policy = NotifierPolicy { name: name.clone(), kind: kind.key, capabilities: kind.capabilities, pace, fallback: None, targets };
+    let policy = NotifierPolicy {
+        name: name.clone(),
+        kind: kind.key,
+        capabilities: kind.capabilities,
+        pace,
+        fallback: None,
+        targets,
+    };
     Some((policy, channel?, fallback))
 }
 

@@ -9,7 +9,11 @@ const fn key(name: &'static str, shape: Shape, doc: &'static str) -> Key {
 
 /// `[agent]` in `watchbell.toml`.
 pub const AGENT_KEYS: &[Key] = &[
-    key("name", Shape::String, "The agent's name, the first part of every fault's name. Default: the host's full name."),
+    key(
+        "name",
+        Shape::String,
+        "The agent's name, the first part of every fault's name. Default: the host's full name.",
+    ),
     key(
         "state",
         Shape::String,
@@ -28,11 +32,7 @@ pub const AGENT_KEYS: &[Key] = &[
     ),
     key("notify", Shape::Strings, "Notifiers that are told of what names no one else."),
     key("base_interval", Shape::Duration, "The tick that CIMAA's check files count in. Default: `60s`."),
-    key(
-        "time_zone",
-        Shape::String,
-        "Zone of `cron` and `hours`, as in `Europe/Berlin`. Default: the machine's own.",
-    ),
+    key("time_zone", Shape::String, "Zone of `cron` and `hours`, as in `Europe/Berlin`. Default: the machine's own."),
     key("running_max", Shape::Integer, "How many checks may run at a time. Default: 256."),
     key(
         "timeout_percent",
@@ -75,7 +75,11 @@ pub const AGENT_KEYS: &[Key] = &[
     ),
     key("syslog", Shape::Boolean, "Write the agent's log to syslog too. Default: false."),
     key("journald", Shape::Boolean, "Write the agent's log to systemd's journal, with fields. Default: false."),
-    key("check_log_size", Shape::Other, "A check's own log is rotated at this size: `\"10MB\"`, or bytes. Default: `1MB`."),
+    key(
+        "check_log_size",
+        Shape::Other,
+        "A check's own log is rotated at this size: `\"10MB\"`, or bytes. Default: `1MB`.",
+    ),
     key("check_log_count", Shape::Integer, "How many rotated logs of a check are kept. Default: 3."),
 ];
 
@@ -174,7 +178,11 @@ pub const CHECK_KEYS: &[Key] = &[
     key("description", Shape::String, "What it is, for people."),
     key("runbook", Shape::String, "What to do when it fires: a text or an address."),
     key("link", Shape::String, "Where to look: an address."),
-    key("labels", Shape::StringMap, "Labels for its events and samples; a file's defaults and the check's own are put together."),
+    key(
+        "labels",
+        Shape::StringMap,
+        "Labels for its events and samples; a file's defaults and the check's own are put together.",
+    ),
     key("unit", Shape::String, "Unit of its one value, as `Count`, `Seconds`, `Percent`."),
     key(
         "log",

@@ -420,7 +420,6 @@ impl<P: Clone, N: Clone> Config<P, N> {
     }
 
     /// Policies and handles of notifiers, with who is next in line.
-    #[expect(clippy::type_complexity, reason = "two maps by one name, taken apart at once")]
     fn assemble_notifiers(
         &self,
         owned: &BTreeMap<Name, (String, usize)>,
@@ -428,7 +427,9 @@ impl<P: Clone, N: Clone> Config<P, N> {
     ) -> (BTreeMap<Name, Arc<NotifierPolicy>>, BTreeMap<Name, N>) {
         let mut next: BTreeMap<Name, Vec<Name>> = BTreeMap::new();
         for (name, at) in owned {
-            let Some(NotifierState { fallback: Some(reference), fresh, span, .. }) = self.notifier(at) else { continue };
+            let Some(NotifierState { fallback: Some(reference), fresh, span, .. }) = self.notifier(at) else {
+                continue;
+            };
             if owned.contains_key(reference.name.as_str()) {
                 next.insert(name.clone(), vec![Name::new(&reference.name)]);
             } else if let Some(place) = self.place(&at.0, if *fresh { Some(reference.span) } else { *span }) {
@@ -441,7 +442,8 @@ impl<P: Clone, N: Clone> Config<P, N> {
             let (Some(first), Some(last)) = (cycle.first(), cycle.last()) else { continue };
             next.remove(last);
             let Some(at) = owned.get(last) else { continue };
-            let span = self.notifier(at).and_then(|n| if n.fresh { n.fallback.as_ref().map(|f| f.span) } else { n.span });
+            let span =
+                self.notifier(at).and_then(|n| if n.fresh { n.fallback.as_ref().map(|f| f.span) } else { n.span });
             let Some(place) = self.place(&at.0, span) else { continue };
             let message = format!("`fallback` goes in a circle: {}", circle(&cycle, first));
             let hint = "let the last of them have no `fallback`";
@@ -536,7 +538,8 @@ impl<P: Clone, N: Clone> Config<P, N> {
 
     fn assemble_checks(&mut self, names: &Notified<'_>, agent_notify: &[Name], problems: &mut Merged) -> Checks<P> {
         let resolved = self.resolve_checks(names, agent_notify, problems);
-        let mut checks = Checks { policies: BTreeMap::new(), programs: BTreeMap::new(), file_notify: resolved.file_notify };
+        let mut checks =
+            Checks { policies: BTreeMap::new(), programs: BTreeMap::new(), file_notify: resolved.file_notify };
         for check in resolved.checks {
             let Some(state) = self.files.get_mut(&check.path).and_then(|file| file.checks.get_mut(check.index)) else {
                 continue;
@@ -577,7 +580,10 @@ impl<P: Clone, N: Clone> Config<P, N> {
         for (path, file) in &self.files {
             let found = file.default_notify.as_ref().map(|references| {
                 let place = Place { path, problems: &file.problems, span: None };
-                (references.is_empty(), self.resolve(references, names, place, file.defaults_fresh, &Subject::Defaults, problems))
+                (
+                    references.is_empty(),
+                    self.resolve(references, names, place, file.defaults_fresh, &Subject::Defaults, problems),
+                )
             });
             let found = match found {
                 Some((meant_empty, found)) if meant_empty || !found.is_empty() => found,
@@ -671,14 +677,16 @@ impl<P: Clone, N: Clone> Config<P, N> {
                 .or_else(|| super::reader::nearest(word, owned.keys().map(|name| name.as_str())));
             match near {
                 Some(near) => problem.hint(format!("did you mean `{near}`?")),
-                None => problem.hint("a check of the same file is `NAME`, of another `FILE/NAME`; `watchbell checks` lists all"),
+                None => problem
+                    .hint("a check of the same file is `NAME`, of another `FILE/NAME`; `watchbell checks` lists all"),
             };
         }
     }
 
     /// Parents that go in a circle: the step that closes it is reported and left out.
     fn cut_cycles(&self, checks: &mut [ResolvedCheck], problems: &mut Merged) {
-        let edges = checks.iter().filter(|c| !c.parents.is_empty()).map(|c| (c.name.clone(), c.parents.clone())).collect();
+        let edges =
+            checks.iter().filter(|c| !c.parents.is_empty()).map(|c| (c.name.clone(), c.parents.clone())).collect();
         for cycle in cycles(&edges) {
             let (Some(first), Some(last)) = (cycle.first(), cycle.last()) else { continue };
             let Ok(index) = checks.binary_search_by(|c| c.name.cmp(last)) else { continue };
