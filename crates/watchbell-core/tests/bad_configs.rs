@@ -5,6 +5,8 @@
 //! agent file without a native one). `NAME.other.EXT` is loaded along with `NAME.EXT`, as what was there first.
 //! `UPDATE_EXPECTED=1 cargo test -p watchbell-core --test bad_configs` writes the expected texts anew; read them.
 
+#![allow(clippy::unwrap_used)]
+
 use jiff::tz::TimeZone;
 use std::{collections::BTreeMap, fs, path::Path};
 use watchbell_core::config::{
@@ -131,18 +133,10 @@ fn load(files: &[(&str, &[u8])]) -> Loaded<String, String> {
         default_agent_name: "web-1".to_owned(),
         local_zone: TimeZone::UTC,
     };
-    let mut config = Config::new(KINDS, options);
-    for (path, bytes) in files {
-        // One after the other, so that what stands first in the list was there first.
-        let mut inputs: Vec<InputFile> = Vec::new();
-        for (p, b) in files {
-            inputs.push(input(p, b));
-            if p == path {
-                break;
-            }
-        }
-        let _ = bytes;
-        config.update(inputs);
+    let mut config = Config::new(KINDS, options, |_| Vec::new());
+    // One after the other, so that what stands first in the list was there first.
+    for count in 1..=files.len() {
+        config.update(files[..count].iter().map(|(path, bytes)| input(path, bytes)).collect());
     }
     config.assemble()
 }

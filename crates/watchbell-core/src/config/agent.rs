@@ -105,6 +105,8 @@ pub(super) struct AgentState {
     pub(super) policy: AgentPolicy,
     pub(super) settings: AgentSettings,
     pub(super) notify: Vec<Reference>,
+    /// Where `[agent]` stands.
+    pub(super) span: Option<Span>,
     /// The time limit that CIMAA's agent file gives to every run.
     pub(super) cimaa_timeout: Option<Duration>,
 }
@@ -137,6 +139,7 @@ impl AgentState {
                 metrics_log: None,
             },
             notify: Vec::new(),
+            span: None,
             cimaa_timeout: None,
         }
     }
@@ -155,7 +158,7 @@ impl AgentState {
 
 /// Reads `[agent]`; what is wrong in it keeps its default. `old` is a translated CIMAA file.
 pub(super) fn read(table: &Table, old: bool, options: &LoadOptions, problems: &mut Problems) -> AgentState {
-    let mut state = AgentState::new(options);
+    let mut state = AgentState { span: Some(table.span), ..AgentState::new(options) };
     let mut reader = Reader::new(table, problems, "`[agent]`", AGENT_KEYS);
     if old {
         reader.declare(HIDDEN_AGENT_KEYS);

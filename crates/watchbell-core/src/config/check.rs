@@ -3,7 +3,7 @@
 
 use super::{
     CheckPolicy, Key, Kind, Missed, Overlap, Problems, Reader, Renotify, Retry, Shape, Style,
-    agent::{AgentState, zone},
+    agent::{AgentState, join, zone},
     keys::{CHECK_KEYS, HIDDEN_CHECK_KEYS, NOT_DEFAULTS},
     refs::{Reference, references},
     tree::{Entry, Node, Table, Value},
@@ -27,6 +27,8 @@ pub const TIMEOUT_DEFAULT_MAX: Duration = Duration::from_secs(60);
 pub const FLAKE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3600);
 /// The time limit of a job.
 pub const JOB_TIMEOUT_DEFAULT: Duration = Duration::from_secs(86_400);
+/// How many retries an error gets. Flakes and jobs get none: they run when their line says so and not otherwise.
+pub const RETRY_DEFAULT: u32 = 3;
 /// Longest time between a failure and its retry unless the check says otherwise.
 pub const RETRY_INTERVAL_DEFAULT: Duration = Duration::from_secs(60);
 /// Icinga's bounds, in percent of the last 20 results.
@@ -38,6 +40,8 @@ pub const NAME_MAX: usize = 200;
 pub(super) struct CheckContext<'a, P: 'static> {
     pub(super) kinds: &'static [Kind<P>],
     pub(super) agent: &'a AgentState,
+    /// The config folder.
+    pub(super) root: &'a str,
     /// As shown.
     pub(super) path: &'a str,
     /// `//AGENT/FILE/`.
@@ -84,7 +88,10 @@ pub(super) fn read<P>(
             .hint(format!("write `[check.{}]` and its keys below", entry.key));
         return Read::Bad;
     };
-    let table = merged(own, cx.defaults);
+    let mut table = merged(own, cx.defaults);
+    if !cx.old {
+        add_cwd(cx, &mut table);
+    }
     let mut reader = Reader::new(&table, problems, format!("`[check.{}]`", entry.key), CHECK_KEYS);
     let kind = match kind_of(cx.kinds, &mut reader) {
         KindOf::One(kind) => Some(kind),
@@ -108,7 +115,10 @@ pub(super) fn read<P>(
         let span = reader.table.span;
         reader.problems.error(span, format!("{} can't be used", reader.title));
     }
-    reader.finish();
+    reader.finish_with(|key| {
+        let other = cx.kinds.iter().find(|k| k.keys.iter().any(|k| k.name == key))?;
+        Some(format!("`{key}` belongs to checks with `{}`; remove it here", other.key))
+    });
     if kind_failed { Read::Bad } else { Read::Good(draft, program) }
 }
 
@@ -147,6 +157,25 @@ fn merged(own: &Table, defaults: &Table) -> Table {
     }
     table
 }
+
+/// Native commands run in the config folder, so that `./res/queue.sh` means the same wherever the agent was
+/// started; a folder that is given counts from there.
+fn add_cwd<P>(cx: &CheckContext<'_, P>, table: &mut Table) {
+    let takes_one = |kind: &&Kind<P>| table.get(kind.key).is_some() && kind.keys.iter().any(|key| key.name == CWD);
+    if !cx.kinds.iter().any(|kind| takes_one(&kind)) {
+        return;
+    }
+    match table.entries.iter_mut().find(|entry| entry.key == CWD) {
+        None => table.put(CWD, table.span, Value::String(cx.root.to_owned())),
+        Some(Entry { value: Node { value: Value::String(path), .. }, .. }) if !path.trim().is_empty() => {
+            *path = join(cx.root, path);
+        }
+        Some(_) => {}
+    }
+}
+
+/// The key by which kinds that run commands take the folder to run them in.
+const CWD: &str = "cwd";
 
 fn add_labels(own: &mut Node, defaults: &Node) {
     if let (Value::Table(own), Value::Table(defaults)) = (&mut own.value, &defaults.value) {
@@ -249,7 +278,7 @@ fn read_common<P>(cx: &CheckContext<'_, P>, name: Name, kind: &'static str, line
         kind,
         file: cx.path.to_owned(),
         line,
-        retry: retry.unwrap_or(if job { 0 } else { 3 }),
+        retry: retry.unwrap_or(if job || style == Style::Flake { 0 } else { RETRY_DEFAULT }),
         retry_interval: read_retry_interval(period, r),
         timeout: r.duration("timeout").unwrap_or_else(|| default_timeout(cx, &schedule, style, job)),
         schedule: if passive { None } else { Some(schedule) },

@@ -105,7 +105,10 @@ pub(super) fn parse(input: &InputFile, options: &LoadOptions) -> Parsed {
     let text = match &input.text {
         Ok(text) => text,
         Err(why) => {
-            let hint = "let the agent's user read it, or move it out of the config folder";
+            let hint = match why.contains("UTF-8") {
+                true => "save it as UTF-8",
+                false => "let the agent's user read it, or move it out of the config folder",
+            };
             parsed.problems.error(start, format!("the file can't be read: {why}")).hint(hint);
             return parsed;
         }
@@ -208,6 +211,8 @@ pub(super) struct FileState<P, N> {
 pub(super) struct FileContext<'a, P: 'static, N: 'static> {
     pub(super) kinds: Kinds<P, N>,
     pub(super) agent: &'a AgentState,
+    /// The config folder.
+    pub(super) root: &'a str,
     /// Whether this file is the one that speaks for the agent.
     pub(super) speaks_for_agent: bool,
     /// Problems with its `[agent]`, if it is that file.
@@ -373,6 +378,7 @@ impl<P: Clone, N: Clone> Filler<'_, P, N> {
         let cx = CheckContext {
             kinds: self.cx.kinds.checks,
             agent: self.cx.agent,
+            root: self.cx.root,
             path: &self.input.path,
             prefix: &self.prefix,
             old: false,
@@ -408,12 +414,16 @@ impl<P: Clone, N: Clone> Filler<'_, P, N> {
         let credentials = self.cx.agent.settings.credentials.clone().filter(|_| self.state.kind == FileKind::Flake);
         let defaults = self.state.defaults.clone();
         for entry in &table.entries {
+            if self.stands_outside_of_a_check(entry) {
+                break;
+            }
             let name = check_full_name(&self.prefix, &entry.key, old);
             let subject = Subject::Check(entry.key.clone(), name.clone());
             let with_credentials = credentials.as_ref().map(|path| with_env_file(entry, path));
             let cx = CheckContext {
                 kinds: self.cx.kinds.checks,
                 agent: self.cx.agent,
+                root: self.cx.root,
                 path: &self.input.path,
                 prefix: &self.prefix,
                 old,
@@ -442,6 +452,19 @@ impl<P: Clone, N: Clone> Filler<'_, P, N> {
                 check.reason = Some(section.reason.clone());
             }
         }
+    }
+
+    /// `[check]` with a check's keys right below it: its name was forgotten.
+    fn stands_outside_of_a_check(&mut self, entry: &Entry) -> bool {
+        let a_checks_key = super::keys::CHECK_KEYS.iter().any(|key| key.name == entry.key)
+            || self.cx.kinds.checks.iter().any(|kind| kind.key == entry.key);
+        let outside = a_checks_key && !matches!(entry.value.value, Value::Table(_));
+        if outside {
+            let message = format!("`{}` belongs to a check, and `[check]` names none", entry.key);
+            self.state.problems.error(entry.key_span, message).hint("write `[check.NAME]` above it");
+            self.mark(&Subject::File);
+        }
+        outside
     }
 
     fn push_check(
@@ -537,7 +560,6 @@ fn read_notifier<P, N>(
     };
     let fallback = reference(&mut reader, "fallback");
     let channel = (kind.read)(&mut reader);
-    let targets = targets(kind.keys, &reader);
     reader.finish();
     let policy = NotifierPolicy {
         name: name.clone(),
@@ -545,27 +567,9 @@ fn read_notifier<P, N>(
         capabilities: kind.capabilities,
         pace,
         fallback: None,
-        targets,
+        targets: Vec::new(),
     };
     Some((policy, channel?, fallback))
-}
-
-/// The key by which a notifier names several places to send to.
-const TARGETS_KEY: &str = "channels";
-
-/// Where a notifier sends by default, if its kind can send to several places.
-fn targets(keys: &[super::Key], reader: &Reader<'_>) -> Vec<String> {
-    if !keys.iter().any(|key| key.name == TARGETS_KEY) {
-        return Vec::new();
-    }
-    match reader.table.get(TARGETS_KEY).map(|entry| &entry.value.value) {
-        Some(Value::String(one)) => vec![one.clone()],
-        Some(Value::Array(nodes)) => {
-            let text = |value: &Value| if let Value::String(text) = value { Some(text.clone()) } else { None };
-            nodes.iter().filter_map(|node| text(&node.value)).collect()
-        }
-        _ => Vec::new(),
-    }
 }
 
 /// Where the lines of a text start, to number thousands of places without reading the text each time.

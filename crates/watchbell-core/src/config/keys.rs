@@ -117,7 +117,11 @@ pub const CHECK_KEYS: &[Key] = &[
         "It does not run: others report its result (`watchbell send --check NAME`), at the latest this long after the one before.",
     ),
     key("enabled", Shape::Boolean, "false: it is read and judged, and does not run. Default: true."),
-    key("retry", Shape::Integer, "How many more runs an error gets before it is critical. Default: 3."),
+    key(
+        "retry",
+        Shape::Integer,
+        "How many more runs an error gets before it is critical. Default: 3; a job and a flake none.",
+    ),
     key(
         "retry_interval",
         Shape::Duration,

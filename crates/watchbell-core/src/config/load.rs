@@ -38,6 +38,7 @@ const HINTS_MAX: usize = 50;
 #[derive(Debug)]
 pub struct Config<P: 'static, N: 'static> {
     kinds: Kinds<P, N>,
+    targets: fn(&N) -> Vec<String>,
     options: LoadOptions,
     files: BTreeMap<String, FileState<P, N>>,
     agent: AgentState,
@@ -86,10 +87,19 @@ pub struct LoadedFile {
 }
 
 impl<P: Clone, N: Clone> Config<P, N> {
-    /// No files yet.
-    pub fn new(kinds: Kinds<P, N>, options: LoadOptions) -> Config<P, N> {
+    /// No files yet. `targets` says where a notifier sends, if it can send to several places.
+    pub fn new(kinds: Kinds<P, N>, options: LoadOptions, targets: fn(&N) -> Vec<String>) -> Config<P, N> {
         let agent = AgentState::new(&options);
-        Config { kinds, options, files: BTreeMap::new(), agent, agent_file: None, agent_good: false, generation: 0 }
+        Config {
+            kinds,
+            targets,
+            options,
+            files: BTreeMap::new(),
+            agent,
+            agent_file: None,
+            agent_good: false,
+            generation: 0,
+        }
     }
 
     /// Takes the files that there are now: all of them. Those that were there before and are not any more drop
@@ -204,6 +214,7 @@ impl<P: Clone, N: Clone> Config<P, N> {
         let cx = FileContext {
             kinds: self.kinds,
             agent: &self.agent,
+            root: &self.options.root,
             speaks_for_agent,
             agent_problems: if speaks_for_agent { std::mem::take(agent_problems) } else { Vec::new() },
             generation: self.generation,
@@ -454,7 +465,8 @@ impl<P: Clone, N: Clone> Config<P, N> {
         for (name, at) in owned {
             let Some((policy, handle)) = self.notifier(at).and_then(|n| n.good.as_ref()) else { continue };
             let fallback = next.get(name).and_then(|n| n.first()).cloned();
-            policies.insert(name.clone(), Arc::new(NotifierPolicy { fallback, ..(**policy).clone() }));
+            let targets = (self.targets)(handle);
+            policies.insert(name.clone(), Arc::new(NotifierPolicy { fallback, targets, ..(**policy).clone() }));
             handles.insert(name.clone(), handle.clone());
         }
         // One that can't be used takes nothing over.
@@ -505,7 +517,7 @@ impl<P: Clone, N: Clone> Config<P, N> {
         let fresh = !file.broken && !file.subjects.iter().zip(&file.problems.list).any(is_agent_error);
         let found = self.resolve(&self.agent.notify, names, place, fresh, &Subject::Agent, problems);
         if self.agent.notify.is_empty() && !names.owned.is_empty() && !file.broken {
-            let span = problems.span(place);
+            let span = problems.span(Place { span: self.agent.span.filter(|_| fresh), ..place });
             problems.subjects.push((path.clone(), Subject::Agent));
             problems
                 .problems
@@ -777,16 +789,29 @@ impl<P: Clone, N: Clone> Config<P, N> {
         if list.len() > 1 {
             message.push_str(&format!(" (and {} more)", list.len() - 1));
         }
-        let kept = match subject {
-            Subject::File => file.broken && !(file.checks.is_empty() && file.notifiers.is_empty()),
-            Subject::Check(_, name) => file.checks.iter().any(|c| c.name == *name && !c.fresh && c.good.is_some()),
-            Subject::Notifier(name) => file.notifiers.iter().any(|n| *n.name == **name && !n.fresh && n.good.is_some()),
-            Subject::Agent | Subject::Defaults => false,
-        };
-        if kept {
-            message.push_str("; what it was before goes on");
-        }
+        message.push_str(consequence(file, subject));
         message
+    }
+}
+
+/// What an error means for what runs, as the end of a fault's message.
+fn consequence<P, N>(file: &FileState<P, N>, subject: &Subject) -> &'static str {
+    match subject {
+        Subject::File if file.broken && file.checks.is_empty() && file.notifiers.is_empty() => {
+            "; nothing of this file is used"
+        }
+        Subject::File if file.broken => "; what the file said before goes on",
+        Subject::Check(_, name) => match file.checks.iter().find(|c| c.name == *name) {
+            Some(check) if check.good.is_none() => "; the check does not run",
+            Some(check) if !check.fresh => "; the check runs as it was before",
+            _ => "",
+        },
+        Subject::Notifier(name) => match file.notifiers.iter().find(|n| *n.name == **name) {
+            Some(notifier) if notifier.good.is_none() => "; nobody is told by it",
+            Some(notifier) if !notifier.fresh => "; it tells as it did before",
+            _ => "",
+        },
+        _ => "",
     }
 }
 

@@ -71,7 +71,20 @@ impl<'a> Reader<'a> {
 
     fn wrong_type(&mut self, node: &Node, key: &str, wanted: &str) {
         let found = node.value.type_name();
-        self.problems.error(node.span, format!("`{key}` must be {wanted}, this is {found}"));
+        let plain = matches!(node.value, Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_));
+        let hint = match &node.value {
+            Value::String(text) if wanted.contains("number") || wanted.contains("integer") => {
+                text.trim().parse::<f64>().is_ok().then(|| "remove the quotes".to_owned())
+            }
+            Value::String(text) if wanted == "true or false" => {
+                matches!(text.as_str(), "true" | "false").then(|| "remove the quotes".to_owned())
+            }
+            _ if plain && wanted.contains("string") => Some("put it in quotes".to_owned()),
+            Value::Array(_) if wanted == "a string" => Some("write one text in quotes".to_owned()),
+            _ => None,
+        };
+        let problem = self.problems.error(node.span, format!("`{key}` must be {wanted}, this is {found}"));
+        problem.hint = hint;
     }
 
     /// Reports a missing key.
@@ -100,7 +113,7 @@ impl<'a> Reader<'a> {
         }
         let text = self.string(key)?;
         if text.trim().is_empty() {
-            self.error(key, format!("`{key}` is empty"));
+            self.error(key, format!("`{key}` is empty")).hint("write what it should be");
             return None;
         }
         Some(text)
@@ -260,7 +273,9 @@ impl<'a> Reader<'a> {
             Ok(regex) => Some(regex),
             Err(error) => {
                 let why = error.to_string().lines().last().unwrap_or_default().replace("error: ", "");
-                self.error(key, format!("`{key}` is not a regular expression: {why}"));
+                self.error(key, format!("`{key}` is not a regular expression: {why}")).hint(
+                    "signs as `(`, `[`, `*` and `?` have a meaning; to be taken as they are they need `\\` before them",
+                );
                 None
             }
         }
@@ -312,15 +327,22 @@ impl<'a> Reader<'a> {
 
     /// Reports every key that is in no key list, with the nearest that is.
     pub fn finish(self) {
+        self.finish_with(|_| None);
+    }
+
+    /// The same with a say in what to do about a key that looks like no known one.
+    pub fn finish_with(self, hint: impl Fn(&str) -> Option<String>) {
         for entry in &self.table.entries {
             if self.known.iter().any(|k| k.name == entry.key) {
                 continue;
             }
             let near = nearest(&entry.key, self.known.iter().map(|k| k.name));
             let problem = self.problems.error(entry.key_span, format!("{} has no key `{}`", self.title, entry.key));
-            match near {
-                Some(name) => problem.hint(format!("did you mean `{name}`?")),
-                None => problem.hint("remove it; the keys there are stand in docs/reference.md"),
+            let advice = hint(&entry.key);
+            match (near, advice) {
+                (Some(name), _) => problem.hint(format!("did you mean `{name}`?")),
+                (None, Some(advice)) => problem.hint(advice),
+                (None, None) => problem.hint("remove it; docs/reference.md lists the keys there are"),
             };
         }
     }
@@ -359,8 +381,27 @@ pub fn nearest<'n>(word: &str, candidates: impl Iterator<Item = &'n str>) -> Opt
     let length = word.chars().count();
     let limit = (length / 3).max(1);
     let may_be_near = |c: &&str| c.len() <= 4 * (length + limit) && c.chars().count().abs_diff(length) <= limit;
-    candidates.filter(may_be_near).map(|c| (distance(word, c), c)).filter(|(d, _)| *d <= limit).min().map(|(_, c)| c)
+    let mut same_start = None;
+    let mut best = None;
+    for candidate in candidates {
+        if may_be_near(&candidate) {
+            let found = (distance(word, candidate), candidate);
+            if found.0 <= limit && best.is_none_or(|best| found < best) {
+                best = Some(found);
+            }
+        }
+        // `retries` means `retry`: a long common start says more than the number of edits.
+        let common = word.chars().zip(candidate.chars()).take_while(|(a, b)| a == b).count();
+        let rest = length.max(candidate.chars().count()) - common;
+        if common >= COMMON_START_MIN && rest <= common && same_start.is_none_or(|best| (rest, candidate) < best) {
+            same_start = Some((rest, candidate));
+        }
+    }
+    best.or(same_start).map(|(_, candidate)| candidate)
 }
+
+/// Words that begin with as many equal letters are taken to be meant for each other.
+const COMMON_START_MIN: usize = 4;
 
 /// Edits (insert, delete, replace, swap of neighbours) between two words.
 fn distance(a: &str, b: &str) -> usize {

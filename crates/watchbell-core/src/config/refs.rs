@@ -24,14 +24,14 @@ pub(super) fn reference(reader: &mut Reader<'_>, key: &str) -> Option<Reference>
     Some(Reference { name, span: reader.span(key) })
 }
 
-/// "did you mean …", or which names there are.
+/// "did you mean …", or which notifiers there are.
 pub(super) fn hint_for<'n>(word: &str, names: impl Iterator<Item = &'n str> + Clone) -> String {
     if let Some(near) = nearest(word, names.clone()) {
         return format!("did you mean `{near}`?");
     }
     let mut some: Vec<_> = names.take(NAMES_SHOWN_MAX + 1).map(|n| format!("`{n}`")).collect();
     match some.len() {
-        0 => "there are none yet".to_owned(),
+        0 => format!("there is none yet: add `[notify.{word}]`"),
         n if n > NAMES_SHOWN_MAX => {
             some.truncate(NAMES_SHOWN_MAX);
             format!("there are {} and more", some.join(", "))
@@ -119,6 +119,6 @@ mod tests {
         let names = ["ops", "pager"];
         assert_eq!(hint_for("opps", names.into_iter()), "did you mean `ops`?");
         assert_eq!(hint_for("mail", names.into_iter()), "there are `ops`, `pager`");
-        assert_eq!(hint_for("mail", [].into_iter()), "there are none yet");
+        assert_eq!(hint_for("mail", [].into_iter()), "there is none yet: add `[notify.mail]`");
     }
 }

@@ -21,6 +21,7 @@ pub fn parse(text: &str, file: FileId, problems: &mut Problems) -> Option<Table>
     places.sort_by_key(|(span, _)| span.start);
     // Errors after the first of a line come from the parser having lost its place.
     places.dedup_by_key(|(span, _)| line_of(text, span.start).start);
+    drop_echoes(text, &mut places);
     for (span, message) in places.into_iter().take(SYNTAX_ERRORS_MAX) {
         report(text, file, message, span, problems);
     }
@@ -50,6 +51,12 @@ const SAYINGS: &[(&str, &str, &str)] = &[
         "invalid unquoted key",
         "a key can't hold `{}`",
         "a key is letters, digits, `-` and `_`, or stands in quotes; `=` follows it",
+    ),
+    ("invalid boolean", "`{}` is neither true nor false", "write `true` or `false`, in small letters"),
+    (
+        "invalid key-value pair",
+        "this is no `NAME = value`",
+        "a TOML file has headers as `[check.NAME]` and lines as `every = \"1m\"`",
     ),
     ("missing opening quote", "the text has no opening quote", "put `\"` before it"),
     ("invalid basic string", "the text has no closing quote", "put `\"` at its end, on the same line"),
@@ -101,6 +108,25 @@ fn report(text: &str, file: FileId, message: &str, span: Range<usize>, problems:
         Some(expected) => problem.hint(format!("expected here: {expected}")),
         None => problem,
     };
+}
+
+/// What follows from an error before: a list that is not closed lacks a comma on every line after it, and below
+/// a header that stands twice every key may stand twice.
+fn drop_echoes(text: &str, places: &mut Vec<(Range<usize>, &str)>) {
+    let mut lacks_comma = false;
+    let mut doubled_table: Option<usize> = None;
+    places.retain(|(span, message)| {
+        let echo = message.starts_with("missing comma") && std::mem::replace(&mut lacks_comma, true);
+        lacks_comma &= message.starts_with("missing comma");
+        let line = line_of(text, span.start);
+        let doubled = message.starts_with("duplicate key");
+        if doubled && header(&text[line.clone()]).is_some() {
+            doubled_table = Some(line.end);
+        } else if doubled && let Some(start) = doubled_table {
+            return text[start..line.start].lines().any(|line| header(line).is_some());
+        }
+        !echo
+    });
 }
 
 /// `retry`, `retry: 3`, `my key = 3`: the parser points behind the first word.
