@@ -749,7 +749,7 @@ k = v
 ",
                 "{agent: {timeout: 42, deliver_timeout: 12}}",
                 "-",
-                r#"14:2 "alert" warning: section `[alert]` means nothing in an agent's file; hint: checks stand in files of their own, in the folder that `directory` names
+                r#"14:2 "alert" warning: section `[alert]` means nothing in an agent's file; hint: did you mean `[alerter]`?
 16:2 "web" warning: section `[web]` means nothing in an agent's file; hint: checks stand in files of their own, in the folder that `directory` names
 7:1 "colour" warning: `[agent]` knows no `colour`, it is read past; hint: it knows `directory`, `name`, `base_interval`, `timeout`, `alert_timeout`, `logging`, `sentry_dsn`
 2:1 "name" error: `name` is empty
