@@ -1,8 +1,11 @@
 //! What sources, notifiers and sinks share: HTTP clients, secrets, process spawning.
 
 pub mod http;
+pub mod jq;
+pub mod net;
 pub mod process;
 pub mod secret;
+pub mod tls;
 
 /// Handles that live as long as the agent. Cheap to clone.
 #[derive(Clone, Debug)]
