@@ -159,11 +159,13 @@ pub struct Timeline {
     phases: Vec<(Stage, Duration)>,
     /// Bytes of the answer that have come in.
     pub received: usize,
+    /// How the answer begins, fit to be quoted.
+    pub heard: String,
 }
 
 impl Default for Timeline {
     fn default() -> Timeline {
-        Timeline { started: Instant::now(), now: None, phases: Vec::new(), received: 0 }
+        Timeline { started: Instant::now(), now: None, phases: Vec::new(), received: 0, heard: String::new() }
     }
 }
 
@@ -218,8 +220,9 @@ impl Timeline {
             ),
             Some(Stage::Tls) => format!("no TLS handshake with `{peer}` within {limit:?}{connected}"),
             Some(Stage::Transfer) => {
+                let begins = if self.heard.is_empty() { String::new() } else { format!(", `{}`", self.heard) };
                 let n = self.received;
-                format!("the answer from `{peer}` was not complete within {limit:?}: {n} bytes came{connected}")
+                format!("the answer from `{peer}` was not complete within {limit:?}: {n} bytes came{begins}{connected}")
             }
             Some(Stage::FirstByte) | None => format!("no answer from `{peer}` within {limit:?}{connected}"),
         }
@@ -421,6 +424,9 @@ pub async fn read_bounded(
         timeline.received += n;
         let room = bytes_max - into.len();
         into.extend_from_slice(&buffer[..n.min(room)]);
+        if into.len() < 4 * EXCERPT_CHARS_MAX {
+            timeline.heard = excerpt(into);
+        }
         if n > room {
             return Ok(End::Full);
         }

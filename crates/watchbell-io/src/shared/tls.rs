@@ -291,7 +291,8 @@ pub fn explain(error: &Error) -> String {
         }
         Error::InvalidCertificate(C::NotValidForName) => "the certificate is for another name",
         Error::InvalidCertificate(C::NotValidForNameContext { expected, presented }) => {
-            let names = if presented.is_empty() { "no name".to_owned() } else { presented.join(", ") };
+            let names: Vec<&str> = presented.iter().map(|name| bare(name)).collect();
+            let names = if names.is_empty() { "no name".to_owned() } else { names.join(", ") };
             return format!("the certificate is for {names}, not for `{}`", expected.to_str());
         }
         Error::InvalidCertificate(C::BadSignature) => "a signature in the certificate chain is wrong",
@@ -317,7 +318,16 @@ pub fn explain(error: &Error) -> String {
     text.to_owned()
 }
 
+/// A name as the TLS library shows it, `DnsName("example.com")`, without what is around it.
+fn bare(shown: &str) -> &str {
+    let inner = shown.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner.map_or(shown, |name| name.trim_matches('"'))
+}
+
 /// A time in a certificate.
 pub fn at(time: UnixTime) -> Timestamp {
     Timestamp::from_secs(i64::try_from(time.as_secs()).unwrap_or(i64::MAX))
 }
+
+#[cfg(test)]
+pub(crate) mod testing;

@@ -1,5 +1,13 @@
 //! Sources: what can be run as a check. One file per kind, and one line in [`KINDS`].
 
+mod connect;
+mod dns;
+mod http;
+mod socket;
+#[cfg(test)]
+pub(crate) mod testing;
+mod tls;
+
 use crate::shared::Shared;
 use std::{fmt::Debug, future::Future, pin::Pin, sync::Arc, time::Duration};
 use watchbell_core::{
@@ -38,4 +46,4 @@ pub struct Run<'a> {
 pub type Program = Arc<dyn Probe>;
 
 /// Every kind of check. A kind is one file here and one line in this list.
-pub const KINDS: &[Kind<Program>] = &[];
+pub const KINDS: &[Kind<Program>] = &[socket::TCP, socket::UNIX, connect::KIND, http::KIND, tls::KIND, dns::KIND];

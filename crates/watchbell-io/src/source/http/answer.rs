@@ -1,0 +1,199 @@
+//! An HTTP answer and what is wrong with it.
+
+use super::Wanted;
+use crate::shared::{
+    jq::Filter,
+    net::{self, Timeline},
+};
+use hyper::StatusCode;
+use serde_json::Value;
+use std::{fmt, ops::RangeInclusive};
+use watchbell_core::model::{Finding, Metric, Outcome, Severity};
+
+/// How much of the body a finding shows, in characters.
+pub const DETAIL_CHARS_MAX: usize = 500;
+
+/// How much of the body an outcome keeps, in bytes.
+pub const OUTPUT_BYTES_MAX: usize = 16 * 1024;
+
+/// Which status codes are right.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Status(Vec<RangeInclusive<u16>>);
+
+impl Default for Status {
+    fn default() -> Status {
+        Status(vec![200..=299])
+    }
+}
+
+impl Status {
+    /// Reads `200`, `200-299`, `200-299, 404`.
+    pub(super) fn parse(text: &str) -> Result<Status, String> {
+        let number = |text: &str| {
+            let number = text.trim().parse::<u16>().ok().filter(|n| (100..=999).contains(n));
+            number.ok_or_else(|| format!("`{}` is no HTTP status", text.trim()))
+        };
+        let mut ranges = Vec::new();
+        for part in text.split(',') {
+            let (low, high) = part.split_once('-').unwrap_or((part, part));
+            let (low, high) = (number(low)?, number(high)?);
+            if low > high {
+                return Err(format!("`{}` has no status in it: the lower number comes first", part.trim()));
+            }
+            ranges.push(low..=high);
+        }
+        Ok(Status(ranges))
+    }
+
+    /// All of them.
+    pub(super) fn join(parts: Vec<Status>) -> Status {
+        Status(parts.into_iter().flat_map(|s| s.0).collect())
+    }
+
+    fn holds(&self, status: StatusCode) -> bool {
+        self.0.iter().any(|range| range.contains(&status.as_u16()))
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, range) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str(", ")?;
+            }
+            match (range.start(), range.end()) {
+                (low, high) if low == high => write!(f, "{low}")?,
+                (low, high) => write!(f, "{low}-{high}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a server answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: Vec<u8>,
+    /// The body is longer than what was read.
+    pub(super) cut: bool,
+    /// The body is compressed, although nobody asked for it.
+    pub(super) encoding: Option<String>,
+}
+
+impl Wanted {
+    /// Judges an answer. `whence` is the request, for messages.
+    pub(super) async fn judge(&self, answer: Answer, whence: &str, unit: Option<&str>, timeline: &Timeline) -> Outcome {
+        let status = answer.status;
+        let mut wrong = Vec::new();
+        let mut metrics = vec![net::seconds("time_total", timeline.took())];
+        metrics.extend(timeline.metrics());
+        if !answer.cut {
+            metrics.push(Metric { unit: Some("B".to_owned()), ..Metric::new("size", answer.body.len() as f64) });
+        }
+        if !self.status.holds(status) {
+            // The body of a wrong status is another page: what it lacks is no news.
+            wrong.push(format!("status {}, expected {}", status.as_u16(), self.status));
+        } else {
+            self.judge_text(&answer, &mut wrong);
+            match self.judge_json(&answer).await {
+                Ok(Some(number)) => {
+                    let unit = unit.map(str::to_owned);
+                    metrics.insert(0, Metric { unit, ..Metric::new("", number) });
+                }
+                Ok(None) => {}
+                Err(message) => wrong.push(message),
+            }
+        }
+        let size = if answer.cut {
+            format!("more than {} bytes", answer.body.len())
+        } else {
+            format!("{} bytes", answer.body.len())
+        };
+        let took = net::millis(timeline.took());
+        let mut summary = format!("status {}, {size} in {took} — {whence}", status.as_u16());
+        let mut findings = Vec::new();
+        if !wrong.is_empty() {
+            summary = format!("{} — {whence}", wrong.join("; "));
+            findings.push(Finding::new(Severity::Error, summary.clone()).with_detail(answer.show(DETAIL_CHARS_MAX)));
+        }
+        let output = String::from_utf8_lossy(&answer.body[..answer.body.len().min(OUTPUT_BYTES_MAX)]).into_owned();
+        Outcome { findings, metrics, summary, output, ..Outcome::default() }
+    }
+
+    fn judge_text(&self, answer: &Answer, wrong: &mut Vec<String>) {
+        if self.contains.is_none() && self.matches.is_none() {
+            return;
+        }
+        let text = String::from_utf8_lossy(&answer.body);
+        let note = answer.note();
+        if let Some(part) = self.contains.as_ref().filter(|part| !text.contains(part.as_str())) {
+            wrong.push(format!("the body does not contain {part:?}{note}"));
+        }
+        if let Some(pattern) = self.matches.as_ref().filter(|pattern| !pattern.is_match(&text)) {
+            wrong.push(format!("the body does not match `{pattern}`{note}"));
+        }
+    }
+
+    /// The number of `value`, where it is asked for.
+    async fn judge_json(&self, answer: &Answer) -> Result<Option<f64>, String> {
+        if self.json.is_none() && self.value.is_none() {
+            return Ok(None);
+        }
+        if answer.cut {
+            let n = answer.body.len();
+            return Err(format!("the body has more than {n} bytes, too many to be read as JSON; raise `max_body`"));
+        }
+        let body: Value =
+            serde_json::from_slice(&answer.body).map_err(|e| format!("the body is no JSON: {e}{}", answer.note()))?;
+        if let Some(filter) = &self.json {
+            let outputs = apply(filter, body.clone()).await?;
+            let all_true = !outputs.is_empty() && outputs.iter().all(|v| *v == Value::Bool(true));
+            if !all_true {
+                return Err(format!("`{}` puts out {}, expected `true`", filter.text(), shown(&outputs)));
+            }
+        }
+        let Some(filter) = &self.value else { return Ok(None) };
+        let outputs = apply(filter, body).await?;
+        match outputs.as_slice() {
+            [Value::Number(n)] if n.as_f64().is_some_and(f64::is_finite) => Ok(n.as_f64()),
+            _ => Err(format!("`{}` puts out {}, expected one number", filter.text(), shown(&outputs))),
+        }
+    }
+}
+
+async fn apply(filter: &Filter, body: Value) -> Result<Vec<Value>, String> {
+    filter.run_apart(body).await.map_err(|e| format!("`{}` fails: {}", filter.text(), net::excerpt(e.as_bytes())))
+}
+
+fn shown(outputs: &[Value]) -> String {
+    if outputs.is_empty() {
+        return "nothing".to_owned();
+    }
+    let text = outputs.iter().map(Value::to_string).collect::<Vec<_>>().join(", ");
+    format!("`{}`", net::excerpt(text.as_bytes()))
+}
+
+impl Answer {
+    /// What one must know to understand why something was not found in the body.
+    fn note(&self) -> String {
+        match (&self.encoding, self.cut) {
+            (Some(encoding), _) => format!(" (it is sent as `{encoding}`, although that was not asked for)"),
+            (None, true) => format!(" (in its first {} bytes; `max_body` says how many are read)", self.body.len()),
+            (None, false) => String::new(),
+        }
+    }
+
+    /// The beginning of the body for people.
+    fn show(&self, chars_max: usize) -> String {
+        let text = String::from_utf8_lossy(&self.body);
+        if text.contains('\0') {
+            return format!("(no text, {} bytes)", self.body.len());
+        }
+        let mut cut: String = text.trim().chars().take(chars_max).collect();
+        if cut.len() < text.trim().len() {
+            cut.push_str(" ...");
+        }
+        cut
+    }
+}
