@@ -101,9 +101,8 @@ thresholds = ["time_total warning > 1 error > 5"]
         Key {
             name: "value",
             shape: Shape::String,
-            doc: "a jq filter over the body that puts out one number: the check's value",
+            doc: "a jq filter over the body that puts out one number: the check's value, in `unit`",
         },
-        Key { name: "unit", shape: Shape::String, doc: "the unit of `value`" },
         Key {
             name: "redirects",
             shape: Shape::Integer,
@@ -132,7 +131,6 @@ struct Http {
     body: Option<Secret>,
     login: Login,
     wanted: Wanted,
-    unit: Option<String>,
     redirects: usize,
     body_bytes_max: usize,
     tls: TlsOptions,
@@ -175,10 +173,6 @@ fn read(reader: &mut Reader<'_>) -> Option<Program> {
     };
     let login = read_login(reader);
     let wanted = read_wanted(reader);
-    let unit = reader.string("unit");
-    if unit.is_some() && !reader.has("value") {
-        reader.error("unit", "`unit` needs `value`: the phases are in seconds").hint("add `value = \"FILTER\"`");
-    }
     let redirects = reader.integer("redirects", 0..=REDIRECTS_MAX).unwrap_or(REDIRECTS_DEFAULT);
     let largest = i64::try_from(BODY_BYTES_MAX).unwrap_or(i64::MAX);
     let body_bytes_max = reader.integer("max_body", 1..=largest).and_then(|n| usize::try_from(n).ok());
@@ -190,7 +184,6 @@ fn read(reader: &mut Reader<'_>) -> Option<Program> {
         body,
         login,
         wanted,
-        unit,
         redirects: usize::try_from(redirects).unwrap_or(0),
         body_bytes_max: body_bytes_max.unwrap_or(BODY_BYTES_DEFAULT),
         tls,
@@ -366,7 +359,7 @@ impl Http {
         let whence =
             if hops > 0 { format!("{}, redirected to {url}", self.request_line()) } else { self.request_line() };
         timeline.end();
-        Ok(self.wanted.judge(answer, &whence, self.unit.as_deref(), timeline).await)
+        Ok(self.wanted.judge(answer, &whence, timeline).await)
     }
 
     fn request_line(&self) -> String {
@@ -498,7 +491,7 @@ struct Head {
 /// Sends a request over a new connection.
 async fn talk(stream: Stream, request: Request<Full<Bytes>>) -> Result<Head, hyper::Error> {
     let mut builder = http1::Builder::new();
-    builder.max_headers(HEADERS_MAX).max_buf_size(HEADERS_BYTES_MAX);
+    builder.max_headers(HEADERS_MAX).max_header_size(HEADERS_BYTES_MAX).max_buf_size(HEADERS_BYTES_MAX);
     let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
     let mut task = JoinSet::new();
     // Its error also comes out of the request or the body.

@@ -83,7 +83,7 @@ pub(super) struct Answer {
 
 impl Wanted {
     /// Judges an answer. `whence` is the request, for messages.
-    pub(super) async fn judge(&self, answer: Answer, whence: &str, unit: Option<&str>, timeline: &Timeline) -> Outcome {
+    pub(super) async fn judge(&self, answer: Answer, whence: &str, timeline: &Timeline) -> Outcome {
         let status = answer.status;
         let mut wrong = Vec::new();
         let mut metrics = vec![net::seconds("time_total", timeline.took())];
@@ -97,10 +97,7 @@ impl Wanted {
         } else {
             self.judge_text(&answer, &mut wrong);
             match self.judge_json(&answer).await {
-                Ok(Some(number)) => {
-                    let unit = unit.map(str::to_owned);
-                    metrics.insert(0, Metric { unit, ..Metric::new("", number) });
-                }
+                Ok(Some(number)) => metrics.insert(0, Metric::new("", number)),
                 Ok(None) => {}
                 Err(message) => wrong.push(message),
             }

@@ -27,7 +27,6 @@ fn the_config_is_read() {
                 "http = \"http://h/\"\nvalue = \"foo\"",
                 "`value` is no jq filter: line 1, column 1: there is no filter `foo`",
             ),
-            ("http = \"http://h/\"\nunit = \"s\"", "`unit` needs `value`"),
             ("http = \"http://h/\"\nuser = \"x\"", "`user` needs `password`"),
             ("http = \"http://h/\"\npassword = { env = \"X\" }", "`password` needs `user`"),
             ("http = \"http://h/\"\npassword = \"x\"\nuser = \"x\"", "must not stand in a file"),
@@ -143,11 +142,11 @@ async fn answers_are_judged() {
 #[tokio::test]
 async fn what_was_measured_is_in_the_outcome() {
     let (server, _) = site(|_| page("200 OK", r#"{"n": 41.5}"#)).await;
-    let config = format!("http = \"http://{}/\"\nvalue = '.n'\nunit = \"jobs\"", server.address);
+    let config = format!("http = \"http://{}/\"\nvalue = '.n'", server.address);
     let outcome = run(&KIND, &config).await;
     let metrics: Vec<_> = outcome.metrics.iter().map(|m| (m.name.as_str(), m.unit.as_deref().unwrap_or(""))).collect();
     let names = ["time_total", "time_dns", "time_connect", "time_first_byte", "time_transfer"];
-    let mut expect = vec![("", "jobs")];
+    let mut expect = vec![("", "")];
     expect.extend(names.map(|n| (n, "s")));
     expect.push(("size", "B"));
     assert_eq!(metrics, expect);
@@ -301,6 +300,7 @@ async fn servers_that_misbehave_are_told() {
         let slow = expect.starts_with("no answer") || expect.contains("500ms");
         let limit = Duration::from_millis(if slow { 500 } else { 20_000 });
         let outcome = run_within(&KIND, &format!("http = \"http://{}/\"", server.address), limit).await;
+        assert_eq!(outcome.findings.len(), 1, "{expect}: {}", outcome.summary);
         let message = &outcome.findings[0].message;
         assert!(message.contains(expect), "{expect}: {message}");
         assert!(outcome.inconclusive && outcome.findings[0].escalates);

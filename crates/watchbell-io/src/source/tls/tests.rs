@@ -37,6 +37,15 @@ fn findings(outcome: &Outcome) -> Vec<(&str, Severity, &str)> {
     outcome.findings.iter().map(|f| (f.part.as_deref().unwrap_or(""), f.severity, f.message.as_str())).collect()
 }
 
+fn agree(outcome: &Outcome, expect: &[(&str, Severity, &str)], case: &str) {
+    let got = findings(outcome);
+    assert_eq!(got.len(), expect.len(), "{case}: {got:?}");
+    for (got, expect) in got.iter().zip(expect) {
+        assert_eq!((got.0, got.1), (expect.0, expect.1), "{case}: {got:?}");
+        assert!(got.2.contains(expect.2), "{case}: expected {}, got {}", expect.2, got.2);
+    }
+}
+
 /// S3.15: certificates of every sort, each with what is said of it.
 #[tokio::test]
 async fn certificates_are_judged() {
@@ -88,12 +97,7 @@ async fn certificates_are_judged() {
         ),
     ] {
         let outcome = check(authority.issue(wish.clone()), &format!("{ca}\n{lines}")).await;
-        let got = findings(&outcome);
-        assert_eq!(got.len(), expect.len(), "{wish:?} {lines}: {got:?}");
-        for (got, expect) in got.iter().zip(&expect) {
-            assert_eq!((got.0, got.1), (expect.0, expect.1), "{wish:?} {lines}: {got:?}");
-            assert!(got.2.contains(expect.2), "{wish:?} {lines}: expected {}, got {}", expect.2, got.2);
-        }
+        agree(&outcome, &expect, &format!("{wish:?} {lines}"));
         let days = outcome.metrics.iter().find(|m| m.name == "days_left").unwrap();
         let ends = wish.first_end_days() as f64;
         assert!((days.value - ends).abs() <= 1.01, "{wish:?}: {} days left, expected {ends}", days.value);
@@ -188,13 +192,16 @@ fn mysql_greeting(ssl: bool) -> Vec<u8> {
     packet
 }
 
+/// What a server hears, and what it then says.
+type Script<'a> = Vec<(&'a [u8], &'a [u8])>;
+
 /// Each protocol's way into TLS, against a server that plays its part and then shows a certificate.
 #[tokio::test]
 async fn starttls_is_asked_for_in_each_protocol() {
     let authority = Authority::new("starttls");
     let ca = format!("ca = {:?}", authority.ca_path());
     let offer = mysql_greeting(true);
-    let scripts: Vec<(&str, Vec<(&[u8], &[u8])>)> = vec![
+    let scripts: Vec<(&str, Script<'_>)> = vec![
         (
             "smtp",
             vec![
