@@ -27,6 +27,6 @@ pub use policy::{
     AgentPolicy, CheckPolicy, ConfigFault, Missed, NotifierPolicy, Overlap, Pace, Policy, Renotify, Retry, Style,
 };
 pub use problem::{Level, Problem, Problems, SourceFile};
-pub use reader::Reader;
+pub use reader::{Reader, nearest};
 pub use render::{render, render_one, summary_line, to_json};
 pub use secret::Secret;

@@ -1,5 +1,17 @@
 //! Notifiers: ways to reach people and systems. One file per kind, and one line in [`KINDS`].
 
+pub mod command;
+pub mod email;
+mod http_retry;
+pub mod log;
+pub mod pagerduty;
+pub mod slack;
+pub mod sns;
+#[cfg(test)]
+mod suite;
+mod template;
+pub mod webhook;
+
 use crate::{shared::Shared, source::BoxFuture};
 use std::{fmt::Debug, sync::Arc, time::Duration};
 use watchbell_core::{
@@ -18,6 +30,12 @@ pub trait Notifier: Send + Sync + Debug {
 
     /// What `watchbell test --dry-run` shows instead of sending: the body, secrets masked.
     fn preview(&self, delivery: &Delivery) -> String;
+
+    /// The places it sends to, where it sends to several: the outbox makes one delivery for each. Empty for one
+    /// place only.
+    fn targets(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// What can be seen without sending: a secret that is not set, a program that is not there.
     fn preflight(&self) -> Vec<String> {
@@ -38,4 +56,5 @@ pub struct Attempt<'a> {
 pub type Channel = Arc<dyn Notifier>;
 
 /// Every kind of notifier. A kind is one file here and one line in this list.
-pub const KINDS: &[Kind<Channel>] = &[];
+pub const KINDS: &[Kind<Channel>] =
+    &[slack::KIND, pagerduty::KIND, email::KIND, sns::KIND, webhook::KIND, command::KIND, log::KIND];

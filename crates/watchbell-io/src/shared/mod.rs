@@ -1,5 +1,6 @@
 //! What sources, notifiers and sinks share: HTTP clients, secrets, process spawning.
 
+pub mod aws;
 pub mod http;
 pub mod jq;
 pub mod net;
