@@ -7,8 +7,8 @@ use rustls::{
 };
 use std::{collections::BTreeSet, sync::Arc};
 
-/// A file of certificates is not read beyond this many bytes.
-pub const CERTIFICATES_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// A file of certificates or keys is not read beyond this many bytes.
+pub const PEM_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// Where systems keep the authorities that the machine trusts: Debian and Arch, Fedora and Red Hat, SUSE,
 /// Alpine and the BSDs. The first that is there counts.
@@ -29,8 +29,6 @@ pub struct Http {
     pub tls: Arc<rustls::ClientConfig>,
     /// The authorities behind both.
     pub roots: Arc<RootCertStore>,
-    /// What was wrong with the machine's file, if it could not be used.
-    pub roots_problem: Option<String>,
 }
 
 impl Http {
@@ -41,10 +39,10 @@ impl Http {
     pub fn new() -> Result<Http, String> {
         // A second start in one process (tests) finds the provider there already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let (machine, roots_problem) = match machine_certificates(std::env::var("SSL_CERT_FILE").ok()) {
-            Ok(list) => (list, None),
-            Err(problem) => (Vec::new(), Some(problem)),
-        };
+        let machine = machine_certificates(std::env::var("SSL_CERT_FILE").ok()).unwrap_or_else(|problem| {
+            tracing::warn!("{problem}; only Mozilla's authorities are trusted");
+            Vec::new()
+        });
         let roots = Arc::new(merge(&machine));
         let mut tls = rustls::ClientConfig::builder().with_root_certificates(roots.clone()).with_no_client_auth();
         let client = reqwest::Client::builder()
@@ -54,7 +52,7 @@ impl Http {
             .build()
             .map_err(|e| format!("can't make an HTTP client: {e}"))?;
         tls.resumption = Resumption::disabled();
-        Ok(Http { client, tls: Arc::new(tls), roots, roots_problem })
+        Ok(Http { client, tls: Arc::new(tls), roots })
     }
 }
 
@@ -87,17 +85,28 @@ fn merge(machine: &[CertificateDer<'_>]) -> RootCertStore {
 /// Why there are none.
 pub fn read_certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let why = |reason: String| format!("can't read certificates from `{path}`: {reason}");
-    let size = std::fs::metadata(path).map_err(|e| why(super::net::plain(&e)))?.len();
-    if size > CERTIFICATES_BYTES_MAX {
-        return Err(why(format!("it has {size} bytes, more than {CERTIFICATES_BYTES_MAX}")));
-    }
-    let text = std::fs::read(path).map_err(|e| why(super::net::plain(&e)))?;
+    let text = read_pem(path).map_err(why)?;
     let list = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
     let list = list.map_err(|e| why(format!("it is no PEM file: {e}")))?;
     if list.is_empty() {
         return Err(why("there is none in it; a certificate begins with `-----BEGIN CERTIFICATE-----`".to_owned()));
     }
     Ok(list)
+}
+
+/// A PEM file, no longer than [`PEM_BYTES_MAX`]. Nothing but a file is opened: a pipe would be waited for.
+///
+/// # Errors
+/// Why it can't be read.
+pub fn read_pem(path: &str) -> Result<Vec<u8>, String> {
+    let about = std::fs::metadata(path).map_err(|e| super::net::plain(&e))?;
+    if !about.is_file() {
+        return Err("it is no file".to_owned());
+    }
+    if about.len() > PEM_BYTES_MAX {
+        return Err(format!("it has {} bytes, more than {PEM_BYTES_MAX}", about.len()));
+    }
+    std::fs::read(path).map_err(|e| super::net::plain(&e))
 }
 
 #[cfg(test)]
@@ -121,6 +130,14 @@ mod tests {
         let problem = machine_certificates(Some(path)).unwrap_err();
         assert!(problem.contains("there is none in it") && problem.contains("SSL_CERT_FILE"), "{problem}");
         assert!(machine_certificates(Some("/nowhere.pem".into())).unwrap_err().contains("no such file"));
+        assert!(machine_certificates(Some(dir.display().to_string())).unwrap_err().contains("it is no file"));
         std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    /// A resumed session shows no certificate: an expired one would go unseen.
+    #[test]
+    fn probes_do_not_resume_sessions() {
+        let http = Http::new().unwrap();
+        assert!(format!("{:?}", http.tls.resumption).contains("NoClientSessionStorage"));
     }
 }

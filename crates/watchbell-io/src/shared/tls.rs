@@ -4,7 +4,7 @@
 //! resumed one shows no certificate. Revocation is not checked.
 
 use super::{
-    http::{Http, read_certificates},
+    http::{Http, read_certificates, read_pem},
     net::{Address, Stage, Stream, Timeline, plain},
 };
 use rustls::{
@@ -141,7 +141,8 @@ impl TlsOptions {
 }
 
 fn read_key(path: &str) -> Result<PrivateKeyDer<'static>, String> {
-    PrivateKeyDer::from_pem_file(path).map_err(|e| format!("can't read a private key from `{path}`: {e}"))
+    let why = |reason: String| format!("can't read a private key from `{path}`: {reason}");
+    PrivateKeyDer::from_pem_slice(&read_pem(path).map_err(why)?).map_err(|e| why(e.to_string()))
 }
 
 fn algorithms() -> WebPkiSupportedAlgorithms {

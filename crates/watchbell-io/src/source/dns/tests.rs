@@ -201,7 +201,6 @@ async fn servers_that_fail_are_told_apart() {
         let message = &outcome.findings[0].message;
         assert!(message.contains(expect), "{name}: {message}");
         assert!(outcome.inconclusive && outcome.findings[0].part.is_none() && outcome.findings[0].escalates);
-        println!("{message}");
     }
     let config = format!("dns = \"garbage.example\"\nserver = \"{}\"", server.address);
     assert_eq!(run_within(&KIND, &config, Duration::from_secs(1)).await.findings.len(), 1);
@@ -236,4 +235,11 @@ async fn a_lost_packet_is_asked_for_again() {
     let outcome = run_within(&KIND, &config, Duration::from_secs(4)).await;
     assert!(outcome.findings.is_empty(), "{outcome:?}");
     server.await.unwrap();
+}
+
+/// Without `server` the machine's own are asked; whatever they say here, the run ends and says it.
+#[tokio::test]
+async fn the_machines_name_servers_are_asked() {
+    let outcome = run_within(&KIND, "dns = \"no-such-name.invalid\"", Duration::from_secs(2)).await;
+    assert_eq!(outcome.findings.len(), 1, "{outcome:?}");
 }
