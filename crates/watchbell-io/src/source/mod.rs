@@ -21,7 +21,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Something that can be run once, and says what it found.
 pub trait Probe: Send + Sync + Debug {
     /// Runs once. Never fails: what goes wrong is in the outcome. Ends by `run.timeout` on its own, with
-    /// the finding `#monitor-timeout` where it could not finish.
+    /// the finding `#monitor-timeout` where it could not finish; where no answer is what it looks for (a network
+    /// check), with an error of the check itself.
     fn run<'a>(&'a self, run: &'a Run<'a>) -> BoxFuture<'a, Outcome>;
 
     /// What can be seen without running it: a program that is not there, a secret that is not set.
