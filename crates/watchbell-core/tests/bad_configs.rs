@@ -123,6 +123,7 @@ const NOTIFIERS: &[Kind<String>] = &[
         capabilities: NONE,
         read: |r| r.secret("routing_key").map(|_| "pagerduty".to_owned()),
     },
+    Kind { key: "log", doc: "", example: "", keys: &[], capabilities: NONE, read: |_| Some("log".to_owned()) },
 ];
 
 const KINDS: Kinds<String, String> = Kinds { checks: CHECKS, notifiers: NOTIFIERS };

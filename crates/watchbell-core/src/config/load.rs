@@ -829,3 +829,6 @@ struct ResolvedCheck {
     on_result: Vec<Name>,
     parents: Vec<Name>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ mod load;
 mod policy;
 mod problem;
 mod reader;
+mod reference;
 mod refs;
 mod render;
 mod secret;
@@ -28,5 +29,6 @@ pub use policy::{
 };
 pub use problem::{Level, Problem, Problems, SourceFile};
 pub use reader::{Reader, nearest};
+pub use reference::{json_schema, reference_markdown};
 pub use render::{render, render_one, summary_line, to_json};
 pub use secret::Secret;

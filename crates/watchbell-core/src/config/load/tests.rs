@@ -1,0 +1,471 @@
+//! The loader over several files and several readings of them.
+
+use super::*;
+use crate::{
+    config::{Capabilities, Key, Kind, LogFormat, Missed, Overlap, Reader, Renotify, Retry, Scope, Shape, Style},
+    model::Severity,
+    schedule::Schedule,
+};
+use jiff::tz::TimeZone;
+use std::time::Duration;
+
+type Program = Arc<String>;
+
+const NONE: Capabilities = Capabilities { edits: false, digests: false, acknowledges: false, gap_ms: 250 };
+const RUN: &[Key] =
+    &[Key { name: "run", shape: Shape::String, doc: "" }, Key { name: "cwd", shape: Shape::String, doc: "" }];
+const NAGIOS: &[Key] = &[Key { name: "nagios", shape: Shape::String, doc: "" }];
+const COMMAND: &[Key] = &[Key { name: "command", shape: Shape::String, doc: "" }];
+const URL: &[Key] = &[Key { name: "http", shape: Shape::String, doc: "" }];
+
+/// The program is its own table, as text: keys and values.
+fn read_any(reader: &mut Reader<'_>) -> Option<Program> {
+    let text = |e: &crate::config::tree::Entry| format!("{}={}", e.key, e.value.value);
+    Some(Arc::new(reader.table.entries.iter().map(text).collect::<Vec<_>>().join(" ")))
+}
+
+const fn kind(key: &'static str, keys: &'static [Key]) -> Kind<Program> {
+    Kind { key, doc: "", example: "", keys, capabilities: NONE, read: read_any }
+}
+
+const KINDS: Kinds<Program, Program> = Kinds {
+    checks: &[kind("run", RUN), kind("nagios", NAGIOS), kind("command", COMMAND), kind("http", URL)],
+    notifiers: &[kind("note", &[Key { name: "to", shape: Shape::Strings, doc: "" }])],
+};
+
+fn config() -> Config<Program, Program> {
+    let options =
+        LoadOptions { root: "/etc/watchbell".into(), default_agent_name: "web-1".into(), local_zone: TimeZone::UTC };
+    Config::new(KINDS, options, |notifier| {
+        notifier.split(' ').filter(|w| w.starts_with("to=")).map(Into::into).collect()
+    })
+}
+
+fn input(path: &str, text: &str) -> InputFile {
+    InputFile { path: path.into(), absolute: format!("/etc/watchbell/{path}"), text: Ok(text.into()) }
+}
+
+/// Files as (path, text); all are read again.
+fn reload(config: &mut Config<Program, Program>, files: &[(&str, &str)]) -> Loaded<Program, Program> {
+    config.update(files.iter().map(|(path, text)| input(path, text)).collect());
+    config.assemble()
+}
+
+fn load(files: &[(&str, &str)]) -> Loaded<Program, Program> {
+    reload(&mut config(), files)
+}
+
+/// One check in one file beside an agent that has two notifiers.
+fn check(body: &str) -> Arc<CheckPolicy> {
+    let loaded = load(&[("watchbell.toml", AGENT), ("app.toml", &format!("[check.x]\n{body}\n"))]);
+    assert_eq!(loaded.problems.list, [], "{body}");
+    loaded.policy.checks["//web-1/app/x"].clone()
+}
+
+const AGENT: &str = "[agent]\nnotify = [\"ops\"]\n[notify.ops]\nkind = \"note\"\n[notify.pager]\nkind = \"note\"\n";
+
+fn faults(loaded: &Loaded<Program, Program>) -> Vec<(&str, &str)> {
+    loaded.policy.faults.iter().map(|f| (f.name.as_str(), f.message.as_str())).collect()
+}
+
+fn names(loaded: &Loaded<Program, Program>) -> Vec<&str> {
+    loaded.policy.checks.keys().map(Name::as_str).collect()
+}
+
+/// S3.12: a file that can't be parsed keeps what it said before and is a fault; everything else goes on.
+#[test]
+fn a_broken_file_keeps_what_it_had() {
+    let mut config = config();
+    let good = "[check.a]\nrun = \"a\"\nretry = 7\n[check.b]\nrun = \"b\"\n[notify.x]\nkind = \"note\"\n";
+    let first =
+        reload(&mut config, &[("watchbell.toml", AGENT), ("app.toml", good), ("db.toml", "[check.c]\nrun = \"c\"\n")]);
+    assert_eq!(names(&first), ["//web-1/app/a", "//web-1/app/b", "//web-1/db/c"]);
+    assert_eq!(faults(&first), []);
+
+    let bad =
+        [("watchbell.toml", AGENT), ("app.toml", "[check.a]\nrun = a\n"), ("db.toml", "[check.d]\nrun = \"d\"\n")];
+    let second = reload(&mut config, &bad);
+    assert_eq!(names(&second), ["//web-1/app/a", "//web-1/app/b", "//web-1/db/d"]);
+    assert_eq!(second.policy.checks["//web-1/app/a"].retry, 7);
+    assert!(second.notifiers.contains_key("x"));
+    let message = "app.toml:2:7: text must stand in quotes; what the file said before goes on";
+    assert_eq!(faults(&second), [("//web-1/app/", message)]);
+    assert!(second.policy.faults[0].detail.contains("2 | run = a\n"));
+    assert!(second.policy.broken.is_empty());
+    assert_eq!(second.files[0].path, "app.toml");
+    assert!(second.files[0].broken);
+
+    // Still broken in another way, then well again.
+    let third = reload(&mut config, &[("watchbell.toml", AGENT), ("app.toml", "[check")]);
+    assert_eq!(names(&third), ["//web-1/app/a", "//web-1/app/b"]);
+    let fourth = reload(&mut config, &[("watchbell.toml", AGENT), ("app.toml", "[check.a]\nrun = \"a\"\n")]);
+    assert_eq!((names(&fourth), faults(&fourth)), (vec!["//web-1/app/a"], vec![]));
+    assert_eq!(fourth.policy.checks["//web-1/app/a"].retry, 3);
+}
+
+/// S3.12: at start nothing is last good: the file is a fault, and what is known of its checks stays, stale.
+#[test]
+fn a_file_that_was_never_good() {
+    let mut unreadable = input("db.toml", "");
+    unreadable.text = Err("permission denied".into());
+    let mut config = config();
+    let flake = input("flakes/a.flake.json", "{");
+    config.update(vec![input("watchbell.toml", AGENT), input("app.toml", "x = = 1"), unreadable, flake]);
+    let loaded = config.assemble();
+    assert_eq!(names(&loaded), Vec::<&str>::new());
+    let expect = ["//web-1/app/", "//web-1/db/", "//web-1/flakes/a.flake.json"];
+    assert_eq!(faults(&loaded).iter().map(|(name, _)| *name).collect::<Vec<_>>(), expect);
+    assert_eq!(
+        faults(&loaded)[1].1,
+        "db.toml: the file can't be read: permission denied; nothing of this file is used"
+    );
+    let broken: Vec<_> = loaded.policy.broken.iter().map(String::as_str).collect();
+    assert_eq!(broken, ["//web-1/app/", "//web-1/db/", "//web-1/flakes/"]);
+}
+
+/// S3.12: a bad check in a good file keeps its own last good, under a fault of its own; the rest changes.
+#[test]
+fn a_bad_check_keeps_its_own() {
+    let mut config = config();
+    let first = "[defaults]\nnotify = [\"pager\"]\n[check.a]\nrun = \"a\"\nretry = 7\n[check.b]\nrun = \"b\"\n";
+    reload(&mut config, &[("watchbell.toml", AGENT), ("app.toml", first)]);
+    let second = "[defaults]\nnotify = [\"pager\"]\n[check.a]\nrun = \"a2\"\nretry = -7\n[check.b]\nrun = \"b2\"\n[check.c]\nevery = \"1m\"\n";
+    let loaded = reload(&mut config, &[("watchbell.toml", AGENT), ("app.toml", second)]);
+    assert_eq!(names(&loaded), ["//web-1/app/a", "//web-1/app/b"]);
+    assert_eq!(*loaded.programs["//web-1/app/a"], "run=\"a\" retry=7 cwd=\"/etc/watchbell\"");
+    assert_eq!(*loaded.programs["//web-1/app/b"], "run=\"b2\" cwd=\"/etc/watchbell\"");
+    assert_eq!(
+        faults(&loaded),
+        [
+            (
+                "//web-1/app/a#config",
+                "app.toml:5:9: `retry` must be from 0 to 1000, this is -7; the check runs as it was before"
+            ),
+            ("//web-1/app/c", "app.toml:8:1: `[check.c]` does not say what to run; the check does not run"),
+        ]
+    );
+    assert!(loaded.policy.faults.iter().all(|f| f.notify == ["pager".into()]), "the file's own default is told");
+    assert_eq!(loaded.policy.broken.iter().collect::<Vec<_>>(), ["//web-1/app/c"]);
+}
+
+/// S3.1: an application drops its file into the folder, changes it and takes it away; nothing restarts.
+#[test]
+fn files_come_change_and_go() {
+    let mut config = config();
+    assert_eq!(names(&reload(&mut config, &[("watchbell.toml", AGENT)])), Vec::<&str>::new());
+    let files = [("watchbell.toml", AGENT), ("shop/app.toml", "[check.a]\nrun = \"a\"\n")];
+    let second = reload(&mut config, &files);
+    assert_eq!(names(&second), ["//web-1/app/a"]);
+    let again = reload(&mut config, &files);
+    assert!(Arc::ptr_eq(&second.programs["//web-1/app/a"], &again.programs["//web-1/app/a"]), "read again for nothing");
+    assert!(Arc::ptr_eq(&second.policy.checks["//web-1/app/a"], &again.policy.checks["//web-1/app/a"]));
+    let renamed = reload(&mut config, &[("watchbell.toml", AGENT), ("shop/app.toml", "[check.b]\nrun = \"a\"\n")]);
+    assert_eq!(names(&renamed), ["//web-1/app/b"]);
+    assert_eq!(names(&reload(&mut config, &[("watchbell.toml", AGENT)])), Vec::<&str>::new());
+}
+
+/// S1.1: a duplicate name is an error that shows both places; the one that runs stays, and the other takes
+/// its place when it is gone.
+#[test]
+fn of_two_with_one_name_the_one_that_runs_stays() {
+    let mut config = config();
+    let (a, b) = ("[check.x]\nrun = \"first\"\n", "[check.x]\nrun = \"second\"\n");
+    reload(&mut config, &[("watchbell.toml", AGENT), ("z/app.toml", a)]);
+    let both = reload(&mut config, &[("watchbell.toml", AGENT), ("a/app.toml", b), ("z/app.toml", a)]);
+    assert!(both.programs["//web-1/app/x"].contains("first"));
+    let [(name, message)] = faults(&both)[..] else { panic!("{:?}", faults(&both)) };
+    assert_eq!(name, "//web-1/app/x#config");
+    assert_eq!(
+        message,
+        "a/app.toml:1:8: there is another check named `x` in `z/app.toml`, which is used; this one is not"
+    );
+    let detail = &both.policy.faults[0].detail;
+    assert!(detail.contains("--> a/app.toml:1:8") && detail.contains("::: z/app.toml:1:8"), "{detail}");
+    let one = reload(&mut config, &[("watchbell.toml", AGENT), ("a/app.toml", b)]);
+    assert!(one.programs["//web-1/app/x"].contains("second"));
+    assert_eq!(faults(&one), []);
+}
+
+#[test]
+fn who_is_told() {
+    for (defaults, notify, expect) in [
+        ("", "", "ops"),
+        ("notify = [\"pager\"]", "", "pager"),
+        ("notify = [\"pager\"]", "notify = [\"ops\", \"pager\", \"ops\"]", "ops pager"),
+        ("notify = [\"pager\"]", "notify = []", ""),
+        ("notify = []", "", ""),
+        ("notify = \"pager\"", "notify = [\"nobody\"]", "pager"),
+        ("notify = [\"nobody\"]", "", "ops"),
+        ("", "notify = [\"nobody\", \"pager\"]", "pager"),
+    ] {
+        let text = format!("[defaults]\n{defaults}\n[check.x]\nrun = \"x\"\n{notify}\n");
+        let loaded = load(&[("watchbell.toml", AGENT), ("app.toml", &text)]);
+        assert_eq!(loaded.policy.checks["//web-1/app/x"].notify.join(" "), expect, "{text}");
+        assert_eq!(loaded.problems.errors(), usize::from(text.contains("nobody")), "{text}");
+    }
+}
+
+#[test]
+fn a_notifier_that_cannot_be_used_is_reported_once() {
+    let agent = "[agent]\nnotify = [\"ops\"]\n[notify.ops]\nkind = \"note\"\n[notify.pager]\nkind = \"nonsense\"\n";
+    let loaded = load(&[("watchbell.toml", agent), ("app.toml", "[check.x]\nrun = \"x\"\nnotify = [\"pager\"]\n")]);
+    assert_eq!(faults(&loaded).iter().map(|f| f.0).collect::<Vec<_>>(), ["//web-1/watchbell/[notify.pager]"]);
+    assert_eq!(loaded.policy.checks["//web-1/app/x"].notify, ["ops".into()]);
+}
+
+#[test]
+fn notifiers_know_their_targets_pace_and_fallback() {
+    let agent = "[agent]\nnotify = [\"a\"]\n[notify.a]\nkind = \"note\"\nto = \"x\"\nfallback = \"b\"\n\
+                 [notify.b]\nkind = \"note\"\ngap = \"2s\"\nin_flight = 5\n";
+    let loaded = load(&[("watchbell.toml", agent)]);
+    let (a, b) = (&loaded.policy.notifiers["a"], &loaded.policy.notifiers["b"]);
+    assert_eq!((a.fallback.as_deref(), a.pace.gap, a.pace.in_flight_max), (Some("b"), Duration::from_millis(250), 1));
+    assert_eq!((b.fallback.as_deref(), b.pace.gap, b.pace.in_flight_max), (None, Duration::from_secs(2), 5));
+    assert_eq!((a.targets.join(","), b.targets.len()), ("to=\"x\"".to_owned(), 0));
+}
+
+#[test]
+fn parents_by_short_and_long_names() {
+    for (word, expect) in [
+        ("router", "//web-1/app/router"),
+        ("net/switch", "//web-1/net/switch"),
+        ("//web-1/net/switch", "//web-1/net/switch"),
+        ("off", ""),
+        ("x", ""),
+    ] {
+        let app = format!(
+            "[check.x]\nrun = \"x\"\nparents = [\"{word}\"]\n[check.router]\nrun = \"r\"\n[check.off]\nrun = \"o\"\nenabled = false\n"
+        );
+        let net = "[check.switch]\nrun = \"s\"\n[check.router]\nrun = \"r2\"\n";
+        let loaded = load(&[("watchbell.toml", AGENT), ("app.toml", &app), ("net.toml", net)]);
+        assert_eq!(loaded.policy.checks["//web-1/app/x"].parents.join(" "), expect, "{word}");
+        assert_eq!(loaded.problems.errors(), 0, "{word}");
+        assert!(!loaded.policy.checks.contains_key("//web-1/app/off"));
+    }
+}
+
+#[test]
+fn defaults_of_a_file() {
+    let text = "[defaults]\nevery = \"10m\"\nretry = 1\nlabels = { team = \"shop\", tier = \"2\" }\n\
+                [check.a]\nrun = \"a\"\nlabels = { tier = \"1\" }\n\
+                [check.b]\nrun = \"b\"\ncron = \"0 3 * * *\"\nretry = 2\n[check.c]\npassive = \"1h\"\n";
+    let loaded = load(&[("watchbell.toml", AGENT), ("app.toml", text)]);
+    assert_eq!(loaded.problems.list, []);
+    let [a, b, c] = ["a", "b", "c"].map(|x| loaded.policy.checks[format!("//web-1/app/{x}").as_str()].clone());
+    assert!(matches!(a.schedule, Some(Schedule::Every { period, .. }) if period == Duration::from_secs(600)));
+    assert_eq!((a.retry, b.retry, c.retry), (1, 2, 1));
+    assert_eq!(a.labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>(), ["team=shop", "tier=1"]);
+    assert!(matches!(b.schedule, Some(Schedule::Cron { .. })));
+    assert!(c.schedule.is_none());
+    assert_eq!(c.refresh_within, Some(Duration::from_secs(3600)));
+    assert_eq!((a.file.as_str(), a.line, b.line), ("app.toml", 5, 8));
+    assert!(!loaded.programs.contains_key("//web-1/app/c"));
+}
+
+#[test]
+fn defaults_that_are_wrong_are_reported_once_and_checks_run_as_before() {
+    let mut config = config();
+    let file = |retry: &str| format!("[defaults]\nretry = {retry}\n[check.a]\nrun = \"a\"\n[check.b]\nrun = \"b\"\n");
+    reload(&mut config, &[("watchbell.toml", AGENT), ("app.toml", &file("9"))]);
+    let loaded = reload(&mut config, &[("watchbell.toml", AGENT), ("app.toml", &file("\"x\""))]);
+    assert_eq!(loaded.policy.checks["//web-1/app/b"].retry, 9);
+    assert_eq!(faults(&loaded).iter().map(|f| f.0).collect::<Vec<_>>(), ["//web-1/app/[defaults]"]);
+}
+
+#[test]
+fn common_keys() {
+    let plain = check("run = \"x\"");
+    assert_eq!(plain.retry_interval, Retry::After(Duration::from_secs(60)));
+    assert_eq!((plain.alert_from, plain.missed, plain.overlap), (Severity::Critical, Missed::Skip, Overlap::Skip));
+    assert_eq!((plain.renotify, plain.flapping, plain.style), (Renotify::Never, None, Style::Native));
+    let all = check(
+        "run = \"x\"\nalert_from = \"warning\"\nmissed = \"all\"\noverlap = \"queue\"\nrenotify = \"4h\"\nflapping = true\n\
+         hours = \"weekdays 08:00-18:00\"\nthresholds = \"load warning > 5\"",
+    );
+    assert_eq!((all.alert_from, all.missed, all.overlap), (Severity::Warning, Missed::All, Overlap::Queue));
+    assert_eq!((all.renotify, all.flapping), (Renotify::Every(Duration::from_secs(14_400)), Some((30.0, 25.0))));
+    assert!(all.hours.is_some());
+    assert_eq!(all.thresholds.len(), 1);
+    assert_eq!(check("run = \"x\"\nevery = \"7s\"").retry_interval, Retry::After(Duration::from_secs(7)));
+}
+
+#[test]
+fn time_limits() {
+    for (body, seconds) in [
+        ("run = \"x\"", 42.0),
+        ("run = \"x\"\nevery = \"10s\"", 7.0),
+        ("run = \"x\"\nevery = \"1h\"", 60.0),
+        ("run = \"x\"\ncron = \"@daily\"", 60.0),
+        ("run = \"x\"\ncron = \"@daily\"\ntimeout = \"2h\"", 7200.0),
+    ] {
+        assert_eq!(check(body).timeout.as_secs_f64(), seconds, "{body}");
+    }
+}
+
+#[test]
+fn what_is_shown_of_a_check_masks_passwords() {
+    for (body, shown) in [
+        ("run = \"df -h\"", "df -h"),
+        ("run = [\"grep\", \"it's\", \"/var/log/x\"]", r"grep 'it'\''s' /var/log/x"),
+        ("http = \"https://user:pass@example.com/?a=b:c@d\"", "https://user:***@example.com/?a=b:c@d"),
+        ("http = \"https://example.com/@x\"", "https://example.com/@x"),
+    ] {
+        assert_eq!(check(body).shown, shown, "{body}");
+    }
+}
+
+#[test]
+fn native_commands_run_in_the_config_folder() {
+    for (cwd, expect) in [("", "/etc/watchbell"), ("cwd = \"./res\"", "/etc/watchbell/res"), ("cwd = \"/srv\"", "/srv")]
+    {
+        let text = format!("[check.x]\nrun = \"x\"\n{cwd}\n");
+        let loaded = load(&[("watchbell.toml", AGENT), ("app.toml", &text)]);
+        assert!(loaded.programs["//web-1/app/x"].contains(&format!("cwd=\"{expect}\"")), "{:?}", loaded.programs);
+    }
+}
+
+/// S1.1, S1.3: a flake at any depth is `//AGENT/flakes/NAME` and gets the agent's credentials file.
+#[test]
+fn flakes() {
+    let agent = AGENT.replace("[agent]", "[agent]\ncredentials = \"cred.json\"");
+    let flake =
+        r#"{"flakeName": "load", "flakeCronstring": "*/5 * * * *", "flakeType": "job", "flakeCommand": "./res/x.sh"}"#;
+    let loaded = load(&[("watchbell.toml", &agent), ("shop/flakes/deep/a.flake.json", flake)]);
+    assert_eq!(loaded.problems.list, []);
+    let check = &loaded.policy.checks["//web-1/flakes/load"];
+    assert_eq!((check.style, check.job, check.retry), (Style::Flake, true, 0));
+    assert_eq!(check.timeout, Duration::from_secs(86_400));
+    let program = &loaded.programs["//web-1/flakes/load"];
+    assert!(program.contains("env_file=\"/etc/watchbell/cred.json\""), "{program}");
+    assert!(program.contains("cwd=\"/etc/watchbell/shop\""), "{program}");
+}
+
+/// S3.2: names, ticks and limits of CIMAA's check files, and its own words for what is broken.
+#[test]
+fn cimaa_check_files() {
+    let text = "[disk]\ncommand = check_disk\ninterval = 5\nretry_interval = 2\n[//shared/x]\ncommand = check_x\n\
+                [yada]\ncommand = y\nnagios_performance = yada\n[thr]\ncommand = t\nthresholds = a warning >> 5\n";
+    let loaded = load(&[("watchbell.toml", AGENT), ("app.cfg", text), ("bad.cfg", "command = x\n")]);
+    assert_eq!(names(&loaded), ["//shared/x", "//web-1/app/disk"]);
+    let disk = &loaded.policy.checks["//web-1/app/disk"];
+    let base = Duration::from_secs(60);
+    assert!(
+        matches!(disk.schedule, Some(Schedule::Ticks { base: b, interval: 5, offset }) if b == base && offset < base)
+    );
+    assert_eq!((disk.retry_interval, disk.timeout), (Retry::Ticks(2), Duration::from_secs(42)));
+    assert_eq!((disk.style, disk.renotify), (Style::Cimaa, Renotify::OnChange));
+    let [thr, yada, bad] = faults(&loaded)[..] else { panic!("{:?}", faults(&loaded)) };
+    assert_eq!(yada.0, "//web-1/app/yada");
+    assert_eq!(yada.1, "error loading check /etc/watchbell/app.cfg [yada]: bad value for nagios_performance: 'yada'");
+    assert!(thr.1.starts_with("error loading check /etc/watchbell/app.cfg [thr]: "), "{}", thr.1);
+    assert_eq!(thr.0, "//web-1/app/thr");
+    assert_eq!(bad, ("//web-1/bad/", "error parsing /etc/watchbell/bad.cfg"));
+}
+
+/// S3.2: CIMAA's own agent file speaks for the agent where there is no native one.
+#[test]
+fn cimaa_agent_file() {
+    let agent = "[agent]\ndirectory = checks.d\nname = host.example.com\nbase_interval = 30\nlogging = CRITICAL\n\
+                 [metrics]\nclass = zc.cimaa.logmetrics:LogMetrics\n";
+    let files = [("agent.cfg", agent), ("checks.d/app.cfg", "[disk]\ncommand = check_disk\n")];
+    let loaded = load(&files);
+    assert_eq!(names(&loaded), ["//host.example.com/app/disk"]);
+    assert_eq!(loaded.agent_file.as_deref(), Some("agent.cfg"));
+    assert_eq!(loaded.agent.conf, ["/etc/watchbell/checks.d"]);
+    assert_eq!((loaded.agent.log.level, loaded.agent.metrics_log.as_deref()), ("error", Some("metrics")));
+    assert_eq!(loaded.policy.agent.base_interval, Duration::from_secs(30));
+    assert_eq!(loaded.policy.agent.deliver_timeout, Duration::from_secs(6));
+    assert_eq!(loaded.policy.checks["//host.example.com/app/disk"].timeout, Duration::from_secs(21));
+
+    let both = load(&[("watchbell.toml", AGENT), files[0], files[1]]);
+    assert_eq!(names(&both), ["//web-1/app/disk"]);
+    assert!(both.problems.list.iter().any(|p| p.message.contains("another file speaks for the agent")));
+}
+
+#[test]
+fn agent_settings() {
+    let text = "[agent]\nname = \"db-1\"\nstate = \"./state\"\nlisten = \"0.0.0.0:80\"\nnotify = \"ops\"\nrunning_max = 9\n\
+        alert_timeout_percent = 50\ntime_zone = \"Europe/Berlin\"\nsentry_dsn = { file = \"/x\" }\nlog_format = \"json\"\n\
+        syslog = true\ncheck_log_size = \"2 MiB\"\nsquelch_max = \"8h\"\nconf = \"/srv/conf\"\n\
+        tokens = [{ name = \"t\", scopes = [\"read\", \"ingest\"], sha256 = \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\" }]\n\
+        [notify.ops]\nkind = \"note\"\n";
+    let loaded = load(&[("watchbell.toml", text)]);
+    assert_eq!(loaded.problems.list, []);
+    let (agent, policy) = (&loaded.agent, &loaded.policy.agent);
+    assert_eq!((agent.state.as_str(), agent.listen.as_deref()), ("/etc/watchbell/state", Some("0.0.0.0:80")));
+    assert_eq!((policy.name.as_str(), policy.running_max), ("db-1", 9));
+    assert_eq!(policy.deliver_timeout, Duration::from_secs(30));
+    assert_eq!((agent.log.format, agent.log.syslog, agent.check_log.size_max_bytes), (LogFormat::Json, true, 2 << 20));
+    assert_eq!(policy.squelch_max, Some(Duration::from_secs(28_800)));
+    assert_eq!(agent.conf, ["/srv/conf"]);
+    let scopes: Vec<_> = agent.tokens[0].scopes.iter().copied().collect();
+    assert_eq!((scopes, agent.tokens[0].sha256[0]), (vec![Scope::Read, Scope::Ingest], 0xe3));
+    assert_eq!(agent.zone.iana_name(), Some("Europe/Berlin"));
+}
+
+/// A reload with a bad `[agent]` changes nothing of the agent; one with another name renames every check.
+#[test]
+fn the_agent_over_reloads() {
+    let mut config = config();
+    let app = ("app.toml", "[check.x]\nrun = \"x\"\n");
+    reload(&mut config, &[("watchbell.toml", "[agent]\nname = \"a\"\nlisten = \"127.0.0.1:1\"\n"), app]);
+    let bad = reload(&mut config, &[("watchbell.toml", "[agent]\nname = \"b\"\nlisten = \"nonsense\"\n"), app]);
+    assert_eq!((names(&bad), bad.agent.listen.as_deref()), (vec!["//a/app/x"], Some("127.0.0.1:1")));
+    assert_eq!(faults(&bad).iter().map(|f| f.0).collect::<Vec<_>>(), ["//a/watchbell/[agent]"]);
+    let broken = reload(&mut config, &[("watchbell.toml", "[agent"), app]);
+    assert_eq!((names(&broken), broken.agent_broken), (vec!["//a/app/x"], false));
+    let other = reload(&mut config, &[("watchbell.toml", "[agent]\nname = \"c\"\n"), app]);
+    assert_eq!(names(&other), ["//c/app/x"]);
+    assert!(load(&[("watchbell.toml", "[agent"), app]).agent_broken);
+}
+
+#[test]
+fn kinds_of_files() {
+    for (path, expect) in [
+        ("watchbell.toml", Some(FileKind::Agent)),
+        ("sub/watchbell.toml", Some(FileKind::Toml)),
+        ("a.b.toml", Some(FileKind::Toml)),
+        ("flakes/x.flake.json", Some(FileKind::Flake)),
+        ("x.cfg", Some(FileKind::Cimaa)),
+        ("x.dwmon", Some(FileKind::Dwmon)),
+        ("x.json", None),
+        (".app.toml", None),
+        ("app.toml~", None),
+    ] {
+        assert_eq!(FileKind::of(path), expect, "{path}");
+    }
+    let loaded = load(&[("watchbell.toml", AGENT), ("x.dwmon", "__QUERY__\n")]);
+    assert_eq!((loaded.problems.list.len(), loaded.problems.errors(), faults(&loaded).len()), (1, 0, 0));
+}
+
+/// Ten thousand checks in four files load, reload and are found; nothing in it is quadratic.
+#[test]
+fn ten_thousand_checks() {
+    let mut files = vec![("watchbell.toml".to_owned(), AGENT.to_owned())];
+    for file in 0..4 {
+        let mut text = "[defaults]\nretry = 2\n".to_owned();
+        for check in 0..2500 {
+            let parent = if check == 0 { String::new() } else { format!("parents = [\"c{}\"]\n", check - 1) };
+            text.push_str(&format!("[check.c{check}]\nrun = \"check {check}\"\nevery = \"5m\"\n{parent}\n"));
+        }
+        files.push((format!("app{file}.toml"), text));
+    }
+    let files: Vec<(&str, &str)> = files.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+    let mut config = config();
+    let loaded = reload(&mut config, &files);
+    assert_eq!((loaded.policy.checks.len(), loaded.problems.list.len()), (10_000, 0));
+    assert_eq!(loaded.policy.checks["//web-1/app3/c2499"].parents, ["//web-1/app3/c2498".into()]);
+    assert_eq!(loaded.policy.checks["//web-1/app3/c2499"].line, 2 + 5 * 2499);
+    assert_eq!(reload(&mut config, &files).programs.len(), 10_000);
+}
+
+#[test]
+fn the_same_files_mean_the_same_in_any_order() {
+    let files =
+        [("b.toml", "[check.x]\nrun = \"1\"\n"), ("watchbell.toml", AGENT), ("sub/b.toml", "[check.x]\nrun = \"2\"\n")];
+    let mut reversed = files;
+    reversed.reverse();
+    let (one, two) = (load(&files), load(&reversed));
+    assert_eq!(one.programs, two.programs);
+    assert_eq!(one.problems, two.problems);
+}
