@@ -9,7 +9,7 @@ use super::{
     http_retry::{self, Mask},
     template::{self, Flavour, Template, cut},
 };
-use crate::source::BoxFuture;
+use crate::{shared::http, source::BoxFuture};
 use lettre::{
     AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
     message::{
@@ -18,7 +18,7 @@ use lettre::{
     },
     transport::smtp::{
         authentication::Credentials,
-        client::{Certificate, Tls, TlsParameters},
+        client::{Certificate, CertificateStore, Tls, TlsParameters},
     },
 };
 use std::{
@@ -66,7 +66,11 @@ to = ["ops@example.com"]
             shape: Shape::Boolean,
             doc: "Allows `tls = \"none\"` to another machine. Default: false.",
         },
-        Key { name: "ca_file", shape: Shape::String, doc: "Certificates (PEM) to trust besides the public ones." },
+        Key {
+            name: "ca",
+            shape: Shape::String,
+            doc: "A PEM file with the certificates to trust instead of Mozilla's and the machine's.",
+        },
         Key { name: "user", shape: Shape::Text, doc: "Who to log in as." },
         Key { name: "password", shape: Shape::Secret, doc: "The password for it." },
         Key { name: "from", shape: Shape::String, doc: "The sender: `ops@example.com` or `Ops <ops@example.com>`." },
@@ -90,7 +94,7 @@ struct Email {
     server: String,
     port: u16,
     encryption: Encryption,
-    ca_file: Option<String>,
+    ca: Option<String>,
     login: Option<(Secret, Secret)>,
     from: Mailbox,
     to: Vec<Mailbox>,
@@ -104,7 +108,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Channel> {
     let encryption = reader.choice("tls", &words).unwrap_or(Encryption::StartTls);
     let port = reader.integer("port", 1..=65_535).and_then(|n| u16::try_from(n).ok());
     let cleartext = reader.boolean("cleartext").unwrap_or(false);
-    let ca_file = reader.string("ca_file");
+    let ca = reader.string("ca");
     let login = read_login(reader);
     let title = Template::read(reader, "title", Flavour::Plain, template::TITLE);
     let text = Template::read(reader, "text", Flavour::Plain, template::TEXT);
@@ -134,7 +138,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Channel> {
     if to.is_empty() || to.len() < texts.len() {
         return None;
     }
-    Some(Arc::new(Email { server, port, encryption, ca_file, login, from, to, title, text, html }))
+    Some(Arc::new(Email { server, port, encryption, ca, login, from, to, title, text, html }))
 }
 
 fn read_login(reader: &mut Reader<'_>) -> Option<(Secret, Secret)> {
@@ -228,12 +232,22 @@ impl Email {
 
     fn tls(&self) -> Result<TlsParameters, Failure> {
         let mut tls = TlsParameters::builder(self.server.clone());
-        if let Some(path) = &self.ca_file {
-            let pem = std::fs::read(path)
-                .map_err(|e| Failure::retry(format!("can't read the certificates in `{path}`: {e}")))?;
-            let certificate = Certificate::from_pem(&pem)
-                .map_err(|_| Failure::permanent(format!("`{path}` holds no certificates in PEM")))?;
-            tls = tls.add_root_certificate(certificate);
+        let trusted = match &self.ca {
+            Some(path) => {
+                tls = tls.certificate_store(CertificateStore::None);
+                http::read_certificates(path).map_err(Failure::retry)?
+            }
+            // A broken file of the machine's is told by others; Mozilla's are left.
+            None => http::machine_certificates(http::named_certificates()).unwrap_or_default(),
+        };
+        let mut parsable = rustls::RootCertStore::empty();
+        for der in trusted {
+            // One that can't be parsed would make all of them useless.
+            if parsable.add(der.clone()).is_ok()
+                && let Ok(certificate) = Certificate::from_der(der.to_vec())
+            {
+                tls = tls.add_root_certificate(certificate);
+            }
         }
         tls.build().map_err(|e| Failure::permanent(format!("can't set up TLS for mail: {e}")))
     }
@@ -263,7 +277,7 @@ fn refused(error: &lettre::transport::smtp::Error, to: &str, mask: &Mask) -> Fai
         Some(550 | 551 | 553) => "; check the addresses in `to` and `from`",
         Some(_) => "",
         None if error.is_client() => "; check `tls` and what the server offers",
-        None if error.is_tls() => "; check `ca_file` and the server's name",
+        None if error.is_tls() => "; check `ca` and the server's name",
         None => "",
     };
     let reason = format!("{to}: {}{hint}", mask.quote(&error.to_string()));
@@ -295,9 +309,7 @@ impl Notifier for Email {
     fn preflight(&self) -> Vec<String> {
         let (user, password) = self.login.as_ref().map(|(u, p)| (u, p)).unzip();
         let mut missing = http_retry::preflight([("user", user), ("password", password)]);
-        missing.extend(self.ca_file.as_ref().and_then(|path| {
-            std::fs::metadata(path).err().map(|e| format!("can't read the certificates in `{path}`: {e}"))
-        }));
+        missing.extend(self.ca.as_ref().and_then(|path| http::read_certificates(path).err()));
         missing
     }
 }
@@ -314,7 +326,7 @@ mod tests {
 
     fn config(server: &smtp::Server, tls: &str, login: bool) -> String {
         let login = if login { "user = \"bell\"\npassword = { env = \"CARGO_PKG_NAME\" }" } else { "" };
-        let ca = if tls == "none" { String::new() } else { format!("ca_file = {:?}", server.ca_file) };
+        let ca = if tls == "none" { String::new() } else { format!("ca = {:?}", server.ca) };
         format!(
             "server = \"{}\"\nport = {}\ntls = \"{tls}\"\n{ca}\n{login}\nfrom = \"Bell <bell@example.com>\"\nto = [\"a@example.com\", \"Bö <b@example.com>\"]",
             server.host, server.port
@@ -400,7 +412,7 @@ mod tests {
         let failure = send(&text, &trigger()).await.unwrap_err();
         assert!(matches!(failure, Failure::Permanent { .. }), "{failure:?}");
         let server = smtp::Server::start("starttls", smtp::Script::default()).await;
-        let untrusted = config(&server, "starttls", true).replace("ca_file", "#");
+        let untrusted = config(&server, "starttls", true).replace("ca", "#");
         let failure = send(&untrusted, &trigger()).await.unwrap_err();
         assert!(matches!(failure, Failure::Retry { .. }), "{failure:?}");
         assert!(plain.mails().is_empty() && server.mails().is_empty());

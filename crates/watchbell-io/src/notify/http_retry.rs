@@ -11,7 +11,7 @@ use reqwest::{RequestBuilder, header::HeaderMap};
 use std::{
     error::Error,
     fmt,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 use watchbell_core::{config::Secret, model::Failure};
 
@@ -37,13 +37,17 @@ impl fmt::Debug for Mask {
 }
 
 impl Mask {
-    /// Takes a secret in.
+    /// Takes a secret in, and the ways in which JSON, an address and a header would write it.
     pub fn add(&mut self, secret: &str) {
-        if !secret.is_empty() {
-            self.0.push(secret.to_owned());
-            // The longest first, so that no part of a longer one is left over.
-            self.0.sort_by_key(|s| std::cmp::Reverse(s.len()));
+        let json = serde_json::to_string(secret).unwrap_or_default();
+        let form: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+        for text in [secret, secret.trim(), json.trim_matches('"'), &form, &form.replace('+', "%20")] {
+            if !text.is_empty() && !self.0.iter().any(|known| known == text) {
+                self.0.push(text.to_owned());
+            }
         }
+        // The longest first, so that no part of a longer one is left over.
+        self.0.sort_by_key(|s| std::cmp::Reverse(s.len()));
     }
 
     /// Takes an address in: all of it, its path, and each part that may be a secret.
@@ -134,6 +138,11 @@ pub struct Answer {
     pub retry_after: Option<Duration>,
     /// The beginning of the body.
     pub body: String,
+}
+
+/// The same try, with the time that is left of it.
+pub fn rest<'a>(attempt: &Attempt<'a>, started: Instant) -> Attempt<'a> {
+    Attempt { timeout: attempt.timeout.saturating_sub(started.elapsed()), shared: attempt.shared }
 }
 
 /// Sends a request once and returns its answer whatever its status.
@@ -289,5 +298,9 @@ mod tests {
         assert_eq!(place("https://user:pw@h.example:8443/secret?x=y"), "https://h.example:8443");
         assert_eq!(place("not an address"), "***");
         assert!(!format!("{mask:?}").contains("token"));
+        let mut odd = Mask::default();
+        odd.add("a+b \"c\" ");
+        let said = odd.clean(r#"{"a":"a+b \"c\" ", "b": "a%2Bb+%22c%22+", "c": "a+b "c""}"#);
+        assert_eq!(said, r#"{"a":"***", "b": "***", "c": "***"}"#);
     }
 }

@@ -209,8 +209,10 @@ impl PagerDuty {
     }
 
     fn links(&self, delivery: &Delivery) -> Vec<Value> {
-        let runbook = delivery.event.runbook.as_ref().filter(|text| http_retry::url_problem(text).is_none());
-        let link = delivery.event.link.as_ref().map(|href| json!({"href": href, "text": "Where to look"}));
+        let address = |text: &&String| http_retry::url_problem(text).is_none();
+        let runbook = delivery.event.runbook.as_ref().filter(address);
+        let link =
+            delivery.event.link.as_ref().filter(address).map(|href| json!({"href": href, "text": "Where to look"}));
         link.into_iter().chain(runbook.map(|href| json!({"href": href, "text": "What to do"}))).collect()
     }
 

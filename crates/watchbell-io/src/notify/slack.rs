@@ -11,7 +11,10 @@ use super::{
 };
 use crate::source::BoxFuture;
 use serde_json::{Map, Value, json};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use watchbell_core::{
     config::{Capabilities, Key, Kind, Reader, Secret, Shape, Style},
     model::{Action, Delivery, Event, Failure, Receipt, Severity},
@@ -255,8 +258,9 @@ impl Slack {
         if let Some(runbook) = &event.runbook {
             blocks.push(section(&format!("*What to do:* {}", slack_escape(runbook))));
         }
-        if let Some(link) = &event.link {
-            // `|` and `>` would end the address.
+        // Anything but an address would be markup: `<!channel|…>` calls everybody.
+        if let Some(link) = event.link.as_ref().filter(|link| http_retry::url_problem(link).is_none()) {
+            // `|` would end the address.
             let address = slack_escape(link).replace('|', "%7C");
             blocks.push(section(&format!("<{address}|Where to look>")));
         }
@@ -281,6 +285,10 @@ impl Slack {
             }
         }
         body.insert("text".into(), json!(headline));
+        // `@name` of a person or group is found by Slack itself where the config asks for it.
+        if headline.starts_with('@') {
+            body.insert("link_names".into(), json!(true));
+        }
         body
     }
 
@@ -325,6 +333,11 @@ impl Slack {
                 "chat.postMessage"
             }
         };
+        if method == "chat.postMessage" {
+            // A message about a site is not the place for its picture.
+            body.insert("unfurl_links".into(), json!(false));
+            body.insert("unfurl_media".into(), json!(false));
+        }
         Call { method, body: Value::Object(body) }
     }
 
@@ -345,11 +358,13 @@ impl Slack {
             }
             Way::Token { token, api, .. } => {
                 let token = http_retry::reveal(token, "token", &mut mask)?;
-                let mut edit = true;
+                let (mut edit, started) = (true, Instant::now());
                 loop {
                     let call = self.body(delivery, edit);
                     let request = client.post(format!("{api}/{}", call.method)).bearer_auth(&token).json(&call.body);
-                    let answer = http_retry::send(attempt, request, &http_retry::place(api), &mask).await?;
+                    let answer =
+                        http_retry::send(&http_retry::rest(attempt, started), request, &http_retry::place(api), &mask)
+                            .await?;
                     match answered(&answer, &call, api, &mask) {
                         // Somebody removed it, or it is too old: a message of its own says it.
                         Err(Refusal::NotEditable) if edit => edit = false,
@@ -491,6 +506,15 @@ mod tests {
         }
     }
 
+    /// S3.14: a target that Slack must look up is marked for it, and stands first.
+    #[test]
+    fn a_name_is_left_to_slack() {
+        let slack = Slack { mention: "@ops".into(), ..slack("") };
+        let body = slack.body(&with(Action::Trigger), true).body;
+        assert_eq!(body["link_names"], true);
+        assert!(body["text"].as_str().unwrap().starts_with("@ops :red_circle: *CRITICAL: "), "{body}");
+    }
+
     fn with(action: Action) -> Delivery {
         let told = Receipt { id: Some("C024BE91L:1503435956.000247".into()), text: String::new() };
         Delivery { action, trigger_receipt: (action != Action::Trigger).then_some(told), ..trigger() }
@@ -559,8 +583,10 @@ mod tests {
         let mut delivery = with(Action::Trigger);
         delivery.event.text = format!("<!channel> & ```x```\n{}", "&".repeat(9_000));
         delivery.event.detail = "``` out".into();
+        delivery.event.link = Some("!channel".into());
         let body = slack("").body(&delivery, true).body;
         assert!(body["text"].as_str().unwrap().contains("&lt;!channel&gt; &amp;"), "{body}");
+        assert!(!body.to_string().contains("<!channel"), "{body}");
         for block in body["attachments"][0]["blocks"].as_array().unwrap() {
             let text = block["text"]["text"].as_str().unwrap_or_default();
             assert!(text.chars().count() <= SECTION_MAX_CHARS);

@@ -13,7 +13,7 @@ use crate::{
     shared::aws::{Aws, Credentials, SignError},
     source::BoxFuture,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 use watchbell_core::{
     config::{Capabilities, Key, Kind, Reader, Shape},
     model::{Delivery, Failure, Receipt},
@@ -211,6 +211,7 @@ impl Sns {
     }
 
     async fn tell(&self, delivery: &Delivery, attempt: &Attempt<'_>) -> Result<Receipt, Failure> {
+        let started = Instant::now();
         let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(self.body(delivery)).finish();
         let headers = [("content-type", "application/x-www-form-urlencoded")];
         let request = self.aws.post(attempt.shared, &self.endpoint, &headers, form, attempt.timeout).await;
@@ -219,7 +220,7 @@ impl Sns {
             SignError::Request(_) => Failure::permanent(error.to_string()),
         })?;
         let (to, mask) = (http_retry::place(&self.endpoint), Mask::default());
-        let answer = http_retry::call(attempt, request, &to, &mask).await?;
+        let answer = http_retry::call(&http_retry::rest(attempt, started), request, &to, &mask).await?;
         judge(answer, &to, &mask)
     }
 }

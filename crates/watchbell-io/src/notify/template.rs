@@ -80,7 +80,7 @@ pub const HTML: &str = r#"<!doctype html>
 {% if since %}<tr><td>Since</td><td>{{ since }}{% if duration %} ({{ duration }}){% endif %}</td></tr>
 {% endif %}{% if attempt %}<tr><td>Attempt</td><td>{{ attempt }} of {{ attempts }}</td></tr>
 {% endif %}{% for label, value in labels | items %}<tr><td>{{ label }}</td><td>{{ value }}</td></tr>
-{% endfor %}{% if link %}<tr><td>Look</td><td><a href="{{ link }}">{{ link }}</a></td></tr>
+{% endfor %}{% if link %}<tr><td>Look</td><td>{% if link is startingwith("https://") or link is startingwith("http://") %}<a href="{{ link }}">{{ link }}</a>{% else %}{{ link }}{% endif %}</td></tr>
 {% endif %}{% if runbook %}<tr><td>What to do</td><td>{{ runbook }}</td></tr>
 {% endif %}</table>
 {% if detail %}<pre>{{ detail | cut(2000) }}</pre>
@@ -585,6 +585,15 @@ pub(super) mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn only_addresses_become_links() {
+        let html = Template::standard(Flavour::Html, HTML);
+        let mut delivery = trigger();
+        assert!(html.render(&delivery, &[]).contains("<a href=\"https:"));
+        delivery.event.link = Some("javascript:alert(1)".into());
+        assert!(!html.render(&delivery, &[]).contains("href"));
     }
 
     #[test]

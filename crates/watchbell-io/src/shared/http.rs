@@ -39,7 +39,7 @@ impl Http {
     pub fn new() -> Result<Http, String> {
         // A second start in one process (tests) finds the provider there already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let machine = machine_certificates(std::env::var("SSL_CERT_FILE").ok()).unwrap_or_else(|problem| {
+        let machine = machine_certificates(named_certificates()).unwrap_or_else(|problem| {
             tracing::warn!("{problem}; only Mozilla's authorities are trusted");
             Vec::new()
         });
@@ -56,9 +56,17 @@ impl Http {
     }
 }
 
+/// What `SSL_CERT_FILE` says, if anything.
+pub fn named_certificates() -> Option<String> {
+    std::env::var("SSL_CERT_FILE").ok()
+}
+
 /// The machine's own authorities: those of `SSL_CERT_FILE` where that is set, else of the system's file. None
 /// where there is no such file.
-fn machine_certificates(named: Option<String>) -> Result<Vec<CertificateDer<'static>>, String> {
+///
+/// # Errors
+/// Why the file can't be used.
+pub fn machine_certificates(named: Option<String>) -> Result<Vec<CertificateDer<'static>>, String> {
     if let Some(path) = named.filter(|p| !p.is_empty()) {
         return read_certificates(&path).map_err(|e| format!("{e}; see the environment variable `SSL_CERT_FILE`"));
     }

@@ -23,8 +23,15 @@ enum Is {
 pub(super) fn problems(variant: &str, request: &Request) -> Vec<String> {
     let Ok(body) = serde_json::from_str::<Value>(&request.body) else { return vec!["no JSON".into()] };
     let mut wrong = match (variant, request.path.split('?').next().unwrap()) {
-        ("slack", "/chat.postMessage") => slack(&body, &[("thread_ts", false, Is::Text(20)), CHANNEL, METADATA]),
-        ("slack", "/chat.update") => slack(&body, &[("ts", true, Is::Text(20)), CHANNEL, METADATA]),
+        ("slack", "/chat.postMessage") => {
+            let own = [
+                ("thread_ts", false, Is::Text(20)),
+                ("unfurl_links", false, Is::Any),
+                ("unfurl_media", false, Is::Any),
+            ];
+            slack(&body, &[&own, &[CHANNEL, METADATA, LINK_NAMES]])
+        }
+        ("slack", "/chat.update") => slack(&body, &[&[("ts", true, Is::Text(20)), CHANNEL, METADATA, LINK_NAMES]]),
         ("slack-webhook", _) => slack(&body, &[]),
         ("pagerduty", "/v2/enqueue") => pagerduty(&body, request.body.len()),
         (_, path) => vec![format!("unknown path {path}")],
@@ -74,14 +81,16 @@ fn check(value: &Value, is: &Is) -> Vec<String> {
 }
 
 const CHANNEL: Field = ("channel", true, Is::Text(80));
+const LINK_NAMES: Field = ("link_names", false, Is::Any);
 const METADATA: Field = ("metadata", false, Is::Object(metadata));
 
 fn metadata(value: &Value) -> Vec<String> {
     object(value, &[&[("event_type", true, Is::Text(255)), ("event_payload", true, Is::Any)]])
 }
 
-fn slack(body: &Value, more: &[Field]) -> Vec<String> {
-    object(body, &[&[("text", true, Is::Text(40_000)), ("attachments", false, Is::List(20, attachment))], more])
+fn slack(body: &Value, more: &[&[Field]]) -> Vec<String> {
+    let common: &[Field] = &[("text", true, Is::Text(40_000)), ("attachments", false, Is::List(20, attachment))];
+    object(body, &[&[common], more].concat())
 }
 
 fn attachment(value: &Value) -> Vec<String> {

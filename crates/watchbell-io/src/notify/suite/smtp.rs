@@ -1,6 +1,7 @@
 //! A small SMTP server on loopback: STARTTLS, implicit TLS, AUTH PLAIN and LOGIN, and replies as it is told.
 
 use super::Scratch;
+use base64::{Engine, prelude::BASE64_STANDARD};
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex},
@@ -55,7 +56,7 @@ pub(crate) struct Mail {
 pub(crate) struct Server {
     pub(crate) host: &'static str,
     pub(crate) port: u16,
-    pub(crate) ca_file: PathBuf,
+    pub(crate) ca: PathBuf,
     mails: Arc<Mutex<Vec<Mail>>>,
     task: JoinHandle<()>,
     _scratch: Scratch,
@@ -71,8 +72,8 @@ impl Server {
     pub(crate) async fn start(tls: &str, script: Script) -> Server {
         let scratch = Scratch::new("smtp");
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-        let ca_file = scratch.path().join("ca.pem");
-        std::fs::write(&ca_file, made.cert.pem()).unwrap();
+        let ca = scratch.path().join("ca.pem");
+        std::fs::write(&ca, made.cert.pem()).unwrap();
         let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
         let _ = rustls::crypto::ring::default_provider().install_default();
         let config = rustls::ServerConfig::builder()
@@ -91,7 +92,7 @@ impl Server {
             }
         });
         // Certificates are for names.
-        Server { host: "localhost", port, ca_file, mails, task, _scratch: scratch }
+        Server { host: "localhost", port, ca, mails, task, _scratch: scratch }
     }
 
     pub(crate) fn mails(&self) -> Vec<Mail> {
@@ -190,27 +191,16 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
 async fn login<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut BufReader<S>, line: &str) -> Option<String> {
     let words: Vec<&str> = line.split(' ').collect();
     if words.get(1) == Some(&"PLAIN") {
-        let text = base64(words.get(2)?);
+        let text = decoded(words.get(2)?);
         let parts: Vec<&str> = text.split('\0').collect();
         return Some(format!("{}:{}", parts.get(1)?, parts.get(2)?));
     }
     say(stream, "334 VXNlcm5hbWU6").await?;
-    let user = base64(&hear(stream).await?);
+    let user = decoded(&hear(stream).await?);
     say(stream, "334 UGFzc3dvcmQ6").await?;
-    Some(format!("{user}:{}", base64(&hear(stream).await?)))
+    Some(format!("{user}:{}", decoded(&hear(stream).await?)))
 }
 
-fn base64(text: &str) -> String {
-    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let (mut bits, mut count, mut bytes) = (0_u32, 0, Vec::new());
-    for byte in text.bytes().filter(|b| *b != b'=') {
-        let value = alphabet.iter().position(|a| *a == byte).unwrap();
-        bits = bits << 6 | u32::try_from(value).unwrap();
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push(u8::try_from(bits >> count & 0xff).unwrap());
-        }
-    }
-    String::from_utf8(bytes).unwrap()
+fn decoded(text: &str) -> String {
+    String::from_utf8(BASE64_STANDARD.decode(text).unwrap()).unwrap()
 }
