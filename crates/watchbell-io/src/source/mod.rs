@@ -1,9 +1,16 @@
 //! Sources: what can be run as a check. One file per kind, and one line in [`KINDS`].
 
+mod command;
 mod connect;
 mod dns;
 mod http;
+mod json;
+mod nagios;
+mod options;
+mod passive;
 mod socket;
+#[cfg(test)]
+mod suite;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tls;
@@ -47,4 +54,15 @@ pub struct Run<'a> {
 pub type Program = Arc<dyn Probe>;
 
 /// Every kind of check. A kind is one file here and one line in this list.
-pub const KINDS: &[Kind<Program>] = &[socket::TCP, socket::UNIX, connect::KIND, http::KIND, tls::KIND, dns::KIND];
+pub const KINDS: &[Kind<Program>] = &[
+    command::KIND,
+    nagios::KIND,
+    json::KIND,
+    socket::TCP,
+    socket::UNIX,
+    connect::KIND,
+    http::KIND,
+    tls::KIND,
+    dns::KIND,
+    passive::KIND,
+];

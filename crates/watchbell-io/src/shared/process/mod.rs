@@ -222,6 +222,10 @@ impl Command {
         if self.container.is_some() && !self.inherit_env {
             variables.extend(environ::stated_for_containers());
         }
+        if let Some(cwd) = &self.cwd {
+            // Programs trust it for the path they were reached by; the agent's own would be wrong.
+            variables.extend(std::path::absolute(cwd).map(|cwd| ("PWD".into(), cwd.into())));
+        }
         let mut argv = self.line_argv();
         let mut programs = Vec::new();
         if let Some(container) = &self.container {

@@ -270,6 +270,8 @@ fn the_working_directory() {
         assert_eq!(out(&command), format!("{}\n", cwd.display()));
         assert_eq!(command.preflight(), Vec::<String>::new());
     }
+    let command = Command { cwd: Some(folder.0.clone()), ..Command::new(Line::parse("printenv PWD").unwrap()) };
+    assert_eq!(out(&command), format!("{}\n", folder.0.display()));
     let command = Command { cwd: Some(folder.0.join("gone")), ..sh("true") };
     for why in [why(&command), command.preflight().remove(0)] {
         assert!(why.contains("working directory") && why.contains("gone"), "{why}");
