@@ -27,7 +27,7 @@ const KEYS: [Key; OWN.len() + options::KEYS.len()] = options::with_common(OWN);
 /// `command = "…"`.
 pub const KIND: Kind<Program> = Kind {
     key: "command",
-    doc: "A command that prints one number (`type = \"metric\"`), which becomes the check's value, or a job whose output \
+    doc: "A command that prints one number (`type = \"metric\"`), which becomes the check's value (`value` in `thresholds`), or a job whose output \
           is text (`type = \"job\"`). A metric with other output than a number, and anything that ends with an exit code \
           other than 0, is an error that shows what was written.",
     example: r#"[check.queue]
@@ -35,7 +35,7 @@ command = "./res/queue.sh --all"
 unit = "Count"
 every = "1m"
 env = { QUEUE_HOST = "mq.example.com", QUEUE_TOKEN = { env = "QUEUE_TOKEN" } }
-thresholds = ["warning > 100 error > 1000"]
+thresholds = ["value warning > 100 error > 1000"]
 "#,
     keys: &KEYS,
     capabilities: Capabilities { edits: false, digests: false, acknowledges: false, gap_ms: 0 },

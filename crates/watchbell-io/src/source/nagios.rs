@@ -40,10 +40,10 @@ pub const KIND: Kind<Program> = Kind {
     doc: "A monitoring plugin. Exit code 0 is fine, 1 a warning, 2 and 3 an error, any other `#monitor-status`; something \
           on standard error is `#monitor-stderr`, no output `#monitor-no-out`, too slow `#monitor-timeout`. Performance \
           data becomes metrics, on which `thresholds` are judged.",
-    example: r#"[check.disk]
-nagios = "/usr/lib/nagios/plugins/check_disk -w 10% -c 5% -p /"
+    example: r#"[check.load]
+nagios = "/usr/lib/nagios/plugins/check_load -w 8,6,4 -c 16,12,8"
 every = "1m"
-thresholds = ["/ warning > 5000 error > 8000 clear < 4000"]
+thresholds = ["load5 warning > 4 error > 8 clear < 3"]
 notify = ["ops"]
 "#,
     keys: &KEYS,
