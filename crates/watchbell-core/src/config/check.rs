@@ -159,23 +159,28 @@ fn merged(own: &Table, defaults: &Table) -> Table {
 }
 
 /// Native commands run in the config folder, so that `./res/queue.sh` means the same wherever the agent was
-/// started; a folder that is given counts from there.
+/// started; a folder or credentials file that is given counts from there.
 fn add_cwd<P>(cx: &CheckContext<'_, P>, table: &mut Table) {
-    let takes_one = |kind: &&Kind<P>| table.get(kind.key).is_some() && kind.keys.iter().any(|key| key.name == CWD);
-    if !cx.kinds.iter().any(|kind| takes_one(&kind)) {
+    let takes = |key: &str| candidates(cx.kinds, table).iter().any(|kind| kind.keys.iter().any(|k| k.name == key));
+    if !takes(CWD) {
         return;
     }
-    match table.entries.iter_mut().find(|entry| entry.key == CWD) {
-        None => table.put(CWD, table.span, Value::String(cx.root.to_owned())),
-        Some(Entry { value: Node { value: Value::String(path), .. }, .. }) if !path.trim().is_empty() => {
+    if table.get(CWD).is_none() {
+        table.put(CWD, table.span, Value::String(cx.root.to_owned()));
+    }
+    for entry in table.entries.iter_mut().filter(|entry| [CWD, ENV_FILE].contains(&entry.key.as_str())) {
+        if let Value::String(path) = &mut entry.value.value
+            && !path.trim().is_empty()
+        {
             *path = join(cx.root, path);
         }
-        Some(_) => {}
     }
 }
 
 /// The key by which kinds that run commands take the folder to run them in.
 const CWD: &str = "cwd";
+/// The key by which they take a credentials file.
+const ENV_FILE: &str = "env_file";
 
 fn add_labels(own: &mut Node, defaults: &Node) {
     if let (Value::Table(own), Value::Table(defaults)) = (&mut own.value, &defaults.value) {
@@ -194,9 +199,8 @@ enum KindOf<P: 'static> {
     Wrong,
 }
 
-/// The kind whose key the table has: exactly one.
-fn kind_of<P>(kinds: &'static [Kind<P>], reader: &mut Reader<'_>) -> KindOf<P> {
-    let table = reader.table;
+/// The kinds that the table may be: one, unless it is wrong.
+fn candidates<P>(kinds: &'static [Kind<P>], table: &Table) -> Vec<&'static Kind<P>> {
     let mut there: Vec<&'static Kind<P>> = kinds.iter().filter(|kind| table.get(kind.key).is_some()).collect();
     if there.len() > 1 {
         // The word of one kind may be an ordinary key of another.
@@ -204,6 +208,13 @@ fn kind_of<P>(kinds: &'static [Kind<P>], reader: &mut Reader<'_>) -> KindOf<P> {
         let belongs = |word: &str| all.iter().any(|k| k.key != word && k.keys.iter().any(|key| key.name == word));
         there.retain(|kind| !belongs(kind.key));
     }
+    there
+}
+
+/// The kind whose key the table has: exactly one.
+fn kind_of<P>(kinds: &'static [Kind<P>], reader: &mut Reader<'_>) -> KindOf<P> {
+    let table = reader.table;
+    let there = candidates(kinds, table);
     let passive = table.get("passive");
     match (there.as_slice(), passive) {
         ([kind], None) => KindOf::One(kind),

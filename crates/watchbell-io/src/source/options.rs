@@ -30,7 +30,8 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "env_file",
         shape: Shape::String,
-        doc: "A credentials file: a JSON object of variables to set, read at each run; `env` wins over it.",
+        doc: "A credentials file: a JSON object of variables to set, read at each run; `env` wins over it. Relative to the config \
+              folder.",
     },
     Key {
         name: "user",
