@@ -18,6 +18,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 /// The file that speaks for the agent.
 pub const AGENT_FILE: &str = "watchbell.toml";
 
+/// How long one config file may be, in bytes; the shell reads no more of it. Ten thousand checks take a tenth.
+pub const FILE_SIZE_MAX: usize = 16 << 20;
+
 /// One file as the shell found it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct InputFile {
@@ -113,6 +116,12 @@ pub(super) fn parse(input: &InputFile, options: &LoadOptions) -> Parsed {
             return parsed;
         }
     };
+    if text.len() > FILE_SIZE_MAX {
+        let message =
+            format!("the file has {} bytes, more than the {FILE_SIZE_MAX} that a config file may have", text.len());
+        parsed.problems.error(start, message).hint("split it into several files");
+        return parsed;
+    }
     match kind {
         FileKind::Agent | FileKind::Toml => parsed.tree = toml::parse(text, file, &mut parsed.problems),
         FileKind::Dwmon => {
@@ -173,6 +182,18 @@ pub(super) struct CheckState<P> {
     pub(super) reason: Option<String>,
     /// When this file first had it: the older of two with one name stays.
     pub(super) since: u64,
+}
+
+impl<P> CheckState<P> {
+    /// What was kept from an earlier text may bear the name that the agent had then.
+    fn rename(&mut self, name: Name) {
+        if let Some((draft, _)) = &mut self.good
+            && draft.policy.name != name
+        {
+            Arc::make_mut(&mut draft.policy).name = name.clone();
+        }
+        self.name = name;
+    }
 }
 
 /// One notifier of a file.
@@ -294,8 +315,10 @@ impl<P: Clone, N: Clone> Filler<'_, P, N> {
         self.state.defaults_fresh = false;
         self.state.checks = before.checks.into_iter().filter(|c| c.good.is_some()).collect();
         self.state.notifiers = before.notifiers.into_iter().filter(|n| n.good.is_some()).collect();
+        let old = matches!(self.state.kind, FileKind::Flake | FileKind::Cimaa);
         for check in &mut self.state.checks {
             (check.span, check.fresh, check.reason) = (None, false, None);
+            check.rename(check_full_name(&self.prefix, &check.section, old));
         }
         for notifier in &mut self.state.notifiers {
             (notifier.span, notifier.fresh) = (None, false);
@@ -407,8 +430,8 @@ impl<P: Clone, N: Clone> Filler<'_, P, N> {
         self.mark(&Subject::File);
         let old = matches!(self.state.kind, FileKind::Flake | FileKind::Cimaa);
         let lines = Lines::of(&self.state.problems.files[0].text);
-        let mut before: BTreeMap<Name, CheckState<P>> = match &mut self.before {
-            Some(before) => std::mem::take(&mut before.checks).into_iter().map(|c| (c.name.clone(), c)).collect(),
+        let mut before: BTreeMap<String, CheckState<P>> = match &mut self.before {
+            Some(before) => std::mem::take(&mut before.checks).into_iter().map(|c| (c.section.clone(), c)).collect(),
             None => BTreeMap::new(),
         };
         let credentials = self.cx.agent.settings.credentials.clone().filter(|_| self.state.kind == FileKind::Flake);
@@ -442,11 +465,11 @@ impl<P: Clone, N: Clone> Filler<'_, P, N> {
                 Read::Later => continue,
                 _ => None,
             };
-            self.push_check(name.clone(), entry.key.clone(), entry.key_span, good, before.remove(&name));
+            self.push_check(name.clone(), entry.key.clone(), entry.key_span, good, before.remove(&entry.key));
         }
         for section in broken {
             let name = check_full_name(&self.prefix, &section.section, true);
-            let last = before.remove(&name);
+            let last = before.remove(&section.section);
             self.push_check(name, section.section.clone(), section.span, None, last);
             if let Some(check) = self.state.checks.last_mut() {
                 check.reason = Some(section.reason.clone());
@@ -478,7 +501,9 @@ impl<P: Clone, N: Clone> Filler<'_, P, N> {
         let fresh = good.is_some();
         let since = before.as_ref().map_or(self.cx.generation, |b| b.since);
         let good = good.or_else(|| before.and_then(|b| b.good));
-        self.state.checks.push(CheckState { name, section, span: Some(span), good, fresh, reason: None, since });
+        let mut check = CheckState { name: name.clone(), section, span: Some(span), good, fresh, reason: None, since };
+        check.rename(name);
+        self.state.checks.push(check);
     }
 
     fn notifiers(&mut self, table: &Table) {

@@ -21,7 +21,7 @@ pub mod toml;
 pub mod tree;
 
 pub use agent::{AgentSettings, CheckLogSettings, LoadOptions, LogFormat, LogSettings, Scope, Token};
-pub use file::{AGENT_FILE, FileKind, InputFile};
+pub use file::{AGENT_FILE, FILE_SIZE_MAX, FileKind, InputFile};
 pub use kind::{Capabilities, Key, Kind, Kinds, Shape};
 pub use load::{Config, Loaded, LoadedFile};
 pub use policy::{

@@ -25,7 +25,8 @@ pub struct Policy {
     pub notifiers: BTreeMap<Name, Arc<NotifierPolicy>>,
     /// What is wrong with the config, each a critical fault of its own.
     pub faults: Vec<ConfigFault>,
-    /// Prefixes of check names (`//AGENT/FILE/`) whose file can't be read at all: their faults stay, marked stale.
+    /// What can't be used and was never good: prefixes of check names (`//AGENT/FILE/`) whose file can't be read at
+    /// all, and full names of single checks. Their faults stay, marked stale.
     pub broken: BTreeSet<String>,
 }
 

@@ -97,7 +97,10 @@ impl Step<'_> {
     /// file that can't be read stays, marked stale.
     fn drop_removed(&mut self) {
         let policy = self.world.policy.clone();
-        let broken = |check: &Name| policy.broken.iter().any(|prefix| check.starts_with(prefix.as_str()));
+        let broken = |check: &Name| {
+            let mut files = policy.broken.iter().filter(|broken| broken.ends_with('/'));
+            policy.broken.contains(check.as_str()) || files.any(|prefix| check.starts_with(prefix.as_str()))
+        };
         let faults: Vec<_> =
             self.world.state.faults.values().map(|f| (f.name.clone(), f.check.clone(), f.stale)).collect();
         for (name, check, was_stale) in faults {

@@ -417,6 +417,13 @@ fn the_agent_over_reloads() {
     let other = reload(&mut config, &[("watchbell.toml", "[agent]\nname = \"c\"\n"), app]);
     assert_eq!(names(&other), ["//c/app/x"]);
     assert!(load(&[("watchbell.toml", "[agent"), app]).agent_broken);
+
+    let renamed = "[agent]\nname = \"d\"\n";
+    let bad_check = ("app.toml", "[check.x]\nrun = \"x\"\nretry = -1\n");
+    assert_eq!(names(&reload(&mut config, &[("watchbell.toml", renamed), bad_check])), ["//d/app/x"]);
+    let kept = reload(&mut config, &[("watchbell.toml", "[agent]\nname = \"e\"\n"), ("app.toml", "[")]);
+    assert_eq!(names(&kept), ["//e/app/x"]);
+    assert_eq!(kept.policy.checks["//e/app/x"].name.as_str(), "//e/app/x");
 }
 
 #[test]
