@@ -3,3 +3,4 @@
 pub mod notify;
 pub mod shared;
 pub mod source;
+pub mod store;
