@@ -56,6 +56,9 @@ pub fn check(path: &Path) -> Result<CheckReport, StoreError> {
     let (conn, found) = journal::open(path)?;
     let conn = conn.unchecked_transaction().map_err(|e| StoreError::sqlite(path, &e))?;
     schema::refuse_newer(&conn, path, found, schema::VERSION)?;
+    if found == 0 {
+        return Err(StoreError::NotThere { path: path.to_owned() });
+    }
     let mut report = CheckReport { path: path.to_owned(), schema: found, ..CheckReport::default() };
     // A damaged file fails here and there; each part says what it can.
     match integrity(&conn) {

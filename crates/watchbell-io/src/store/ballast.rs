@@ -97,6 +97,9 @@ fn reserve(path: &Path, bytes: u64) -> io::Result<()> {
 
 fn try_reserve(path: &Path, bytes: u64) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(path)?;
+    if bytes == 0 {
+        return Ok(());
+    }
     match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
         other => return other.map_err(Into::into),

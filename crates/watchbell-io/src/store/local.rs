@@ -188,10 +188,10 @@ impl Store {
             self.disk_full = false;
         }
         let removed = self.purge(now).map_err(|e| self.explain(&e))?;
-        if removed >= PURGE_SLICE_MAX as usize {
+        if removed.contains(&(PURGE_SLICE_MAX as usize)) {
             self.tended = None;
         }
-        Ok(removed)
+        Ok(removed.iter().sum())
     }
 
     /// What is wrong with the disk, while it goes on: for a fault of the agent's own. The text stays the same
@@ -237,21 +237,20 @@ impl Store {
         }
     }
 
-    /// Removes what is too old or too many, at most a slice of each table. The oldest by position: where the
+    /// Removes what is too old or too many, at most a slice of each table, and says how many rows of each. The oldest by position: where the
     /// clock was wrong for a while, what came before an old row goes with it.
-    fn purge(&mut self, now: Timestamp) -> rusqlite::Result<usize> {
+    fn purge(&mut self, now: Timestamp) -> rusqlite::Result<[usize; 2]> {
         let before = (now - self.options.keep).as_micros();
+        let tables = [("event", "seq", self.options.events_max), ("decision", "id", self.options.decisions_max)];
+        let mut removed = [0; 2];
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut removed = 0;
-        for (table, id, max) in
-            [("event", "seq", self.options.events_max), ("decision", "id", self.options.decisions_max)]
-        {
+        for (removed, (table, id, max)) in removed.iter_mut().zip(tables) {
             let sql = format!(
                 "DELETE FROM {table} WHERE {id} <= (SELECT max({id}) FROM
                     (SELECT {id}, at FROM {table} ORDER BY {id} LIMIT ?1)
                  WHERE at < ?2 OR {id} <= (SELECT max({id}) FROM {table}) - ?3)"
             );
-            removed = removed.max(tx.prepare_cached(&sql)?.execute(params![PURGE_SLICE_MAX, before, signed(max)])?);
+            *removed = tx.prepare_cached(&sql)?.execute(params![PURGE_SLICE_MAX, before, signed(max)])?;
         }
         tx.commit()?;
         Ok(removed)

@@ -81,10 +81,18 @@ impl Lock {
     fn sign(&mut self, now: Timestamp) -> std::io::Result<()> {
         self.file.set_len(0)?;
         self.file.rewind()?;
-        match write!(self.file, "{} {now}\n", std::process::id()) {
+        match self.file.write_all(format!("{} {now}\n", std::process::id()).as_bytes()) {
             Err(e) if e.kind() == std::io::ErrorKind::StorageFull => Ok(()),
             other => other,
         }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a process that is being spawned this moment has a copy of it until it
+        // runs its program.
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 
