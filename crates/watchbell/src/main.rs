@@ -1,2 +1,11 @@
-//! bin
-fn main() {}
+//! `watchbell`: the binary. What was typed is parsed in `cli`, the agent is in `run`, its HTTP face in `web`.
+
+mod api;
+mod cli;
+mod logs;
+mod run;
+mod web;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,102 @@
+//! The door to the engine: how workers, the web and signals hand inputs in and look at the world.
+
+use super::health::Health;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::{mpsc, oneshot};
+use watchbell_core::engine::{Input, World};
+
+/// Inputs that wait to be stepped, at most. Whoever waits for an answer is told to come back when it is full;
+/// workers wait.
+pub const INTAKE_MAX: usize = 4096;
+
+/// How long a caller waits for the commit of its input before it is told that the agent is busy.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// What the engine's thread is asked to do.
+pub enum Request {
+    /// Step this; nobody waits for it.
+    Input(Input),
+    /// Step this, and answer once it is committed.
+    Submit(Input, oneshot::Sender<Answer>),
+    /// Let somebody look at the world, between steps.
+    Look(Box<dyn FnOnce(&World) + Send>),
+    /// End: commit what there is and close the store.
+    Close(oneshot::Sender<()>),
+}
+
+/// What came of an input, once it is on disk.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    /// Why it was not taken; the text says what to do.
+    pub refused: Option<String>,
+    /// The events it led to, by their place in the stream.
+    pub events: Vec<u64>,
+}
+
+/// The agent can't take inputs now.
+#[derive(Clone, Debug)]
+pub struct Busy {
+    /// Why, and what to do.
+    pub reason: String,
+}
+
+/// The door. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    requests: mpsc::Sender<Request>,
+    /// How the agent itself is doing.
+    pub health: Arc<Health>,
+}
+
+impl Handle {
+    /// A door and its other end.
+    pub fn new(health: Arc<Health>) -> (Handle, mpsc::Receiver<Request>) {
+        let (requests, receiver) = mpsc::channel(INTAKE_MAX);
+        (Handle { requests, health }, receiver)
+    }
+
+    /// Hands in an input of a worker. Waits for room: what was run or sent is never lost for want of it.
+    pub async fn input(&self, input: Input) {
+        // The engine is gone only when the agent is ending; then nobody needs the result.
+        let _ = self.requests.send(Request::Input(input)).await;
+    }
+
+    /// Hands in an input and waits until it is on disk.
+    ///
+    /// # Errors
+    /// The store can't be written, or too much waits: come back later.
+    pub async fn submit(&self, input: Input) -> Result<Answer, Busy> {
+        if let Some(reason) = self.health.store_failure() {
+            return Err(Busy { reason: format!("nothing can be stored now: {reason}") });
+        }
+        let (tx, rx) = oneshot::channel();
+        self.requests
+            .try_send(Request::Submit(input, tx))
+            .map_err(|_| Busy { reason: format!("{INTAKE_MAX} inputs wait already; try again in a moment") })?;
+        match tokio::time::timeout(ANSWER_WITHIN, rx).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(Busy { reason: "the agent is ending".into() }),
+            Err(_) => Err(Busy { reason: "it was taken, but is not on disk yet; look before you repeat it".into() }),
+        }
+    }
+
+    /// Looks at the world, between two steps.
+    ///
+    /// # Errors
+    /// The agent is ending.
+    pub async fn look<T: Send + 'static>(&self, look: impl FnOnce(&World) -> T + Send + 'static) -> Result<T, Busy> {
+        let (tx, rx) = oneshot::channel();
+        let look = Box::new(move |world: &World| drop(tx.send(look(world))));
+        let ending = || Busy { reason: "the agent is ending".into() };
+        self.requests.send(Request::Look(look)).await.map_err(|_| ending())?;
+        rx.await.map_err(|_| ending())
+    }
+
+    /// Has everything committed and the store closed.
+    pub async fn close(&self) {
+        let (tx, rx) = oneshot::channel();
+        if self.requests.send(Request::Close(tx)).await.is_ok() {
+            let _ = rx.await;
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The agent: reads the config, opens the store, runs the engine, and ends in good order.
+
+pub mod checklog;
+pub mod clock;
+pub mod config;
+mod engine;
+pub mod handle;
+pub mod health;
+mod samples;
+mod systemd;
+mod work;
+
+use self::{
+    checklog::{CheckLogs, Rotation},
+    config::Folder,
+    engine::{Committer, Engine},
+    handle::Handle,
+    health::Health,
+    samples::SampleLog,
+    work::{Kit, SharedKit},
+};
+use std::{
+    path::PathBuf,
+    sync::{Arc, RwLock},
+    time::Duration,
+};
+use tokio::{signal::unix::SignalKind, sync::mpsc};
+use watchbell_core::{
+    config::{AgentSettings, Config, Loaded, Problems},
+    engine::{Commit, Input, World},
+};
+use watchbell_io::{
+    notify::Channel,
+    shared::Shared,
+    source::Program,
+    store::{Store, StoreOptions},
+};
+
+/// Work that is under way when the agent ends gets this long.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
+/// What the parts of a running agent share. Cheap to clone.
+#[derive(Clone)]
+pub struct Agent {
+    /// The door to the engine.
+    pub handle: Handle,
+    /// How the agent itself is doing.
+    pub health: Arc<Health>,
+    /// What the config says of the agent itself, and what is wrong with the config.
+    pub config: Arc<RwLock<Arc<ConfigView>>>,
+    /// Folder of the agent's state.
+    pub state: PathBuf,
+}
+
+/// The config as the web shows it.
+pub struct ConfigView {
+    /// What the config says of the agent itself.
+    pub settings: AgentSettings,
+    /// All that is wrong with the config.
+    pub problems: Problems,
+}
+
+type Programs = Config<Program, Channel>;
+
+/// Runs the agent until a signal ends it.
+///
+/// # Errors
+/// Why it could not start, and what to do.
+pub async fn run(folder: Folder) -> Result<(), String> {
+    let mut config = folder.config();
+    let loaded = load(&folder, &mut config);
+    if loaded.agent_broken {
+        eprint!("{}", watchbell_core::config::render(&loaded.problems, false));
+        return Err("the agent's own file can't be used; nothing was started\nhint: mend it; `watchbell validate` shows all that is wrong".into());
+    }
+    let _logs = crate::logs::start(&loaded.agent)?;
+    for problem in &loaded.problems.list {
+        tracing::warn!("{}", watchbell_core::config::summary_line(&loaded.problems, problem));
+    }
+    let state = folder.root.join(&loaded.agent.state);
+    let opened = Store::open(&state, &StoreOptions::at(clock::now())).map_err(|error| error.to_string())?;
+    for row in &opened.damaged {
+        tracing::error!(row, "a stored row can't be read and is left out");
+    }
+    let shared = Shared::new()?;
+    let health = Arc::new(Health::default());
+    let (handle, requests) = Handle::new(health.clone());
+    let (out, orders) = mpsc::unbounded_channel();
+    let (policy, view, kit) = parts(loaded);
+    let world = World::new(policy, opened.state);
+    let committer = committer(opened.store);
+    let engine = Engine::new(world, health.clone(), requests, committer, out);
+    let start = Input::Start { agent_id: new_id() };
+    // A thread of its own: a step must not wait for a worker, and workers must not wait for a step.
+    let engine = std::thread::Builder::new()
+        .name("engine".into())
+        .spawn(move || match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+            Ok(runtime) => runtime.block_on(engine.run(start)),
+            Err(error) => tracing::error!(%error, "the engine has no runtime"),
+        })
+        .map_err(|error| format!("can't start the engine: {error}"))?;
+    let kit: SharedKit = Arc::new(RwLock::new(Arc::new(kit)));
+    let agent = Agent { handle, health, config: Arc::new(RwLock::new(Arc::new(view))), state };
+    let workers = start_workers(&agent, &kit, orders, shared);
+    let web = crate::web::start(&agent).await?;
+    agent.health.set_ready();
+    systemd::ready();
+    let ended = until_the_end(&folder, config, &agent, &kit).await;
+    agent.health.set_stopping();
+    systemd::stopping();
+    web.stop().await;
+    if tokio::time::timeout(END_WITHIN, agent.handle.close()).await.is_err() {
+        tracing::error!("the store did not take the last commit in time; what was not committed is done again");
+    }
+    workers.abort();
+    drop(agent);
+    if !engine.is_finished() {
+        tracing::debug!("the engine's thread ends with the process");
+    }
+    ended
+}
+
+fn load(folder: &Folder, config: &mut Programs) -> Loaded<Program, Channel> {
+    config.update(folder.read(&[]));
+    let loaded = config.assemble();
+    if loaded.agent.conf.is_empty() {
+        return loaded;
+    }
+    config.update(folder.read(&loaded.agent.conf));
+    config.assemble()
+}
+
+fn parts(loaded: Loaded<Program, Channel>) -> (Arc<watchbell_core::config::Policy>, ConfigView, Kit) {
+    let policy = Arc::new(loaded.policy);
+    let kit = Kit { policy: policy.clone(), programs: loaded.programs, notifiers: loaded.notifiers };
+    (policy, ConfigView { settings: loaded.agent, problems: loaded.problems }, kit)
+}
+
+fn start_workers(
+    agent: &Agent,
+    kit: &SharedKit,
+    orders: mpsc::UnboundedReceiver<engine::Out>,
+    shared: Shared,
+) -> tokio::task::JoinHandle<()> {
+    let settings = agent.settings();
+    let rotation = Rotation {
+        size_max_bytes: settings.settings.check_log.size_max_bytes,
+        count: settings.settings.check_log.count,
+    };
+    let logs = CheckLogs::new(agent.state.join("logs"), rotation, agent.health.clone());
+    let samples = SampleLog { logger: settings.settings.metrics_log.clone() };
+    tokio::spawn(work::work(orders, agent.handle.clone(), kit.clone(), shared, logs, samples))
+}
+
+/// The store's thread: one commit at a time; a failed one comes back to be tried again.
+fn committer(mut store: Store) -> Committer {
+    let (commits, todo) = std::sync::mpsc::channel::<Commit>();
+    let (tx, done) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        for commit in todo {
+            let result = store.commit(&commit).map_err(|error| (commit, error.to_string())).map(|()| {
+                // Keeping house can wait; what stops it is trouble with the disk and is said as such.
+                let kept = store.tend(clock::now());
+                kept.err().map(|error| error.to_string()).or_else(|| store.disk_trouble())
+            });
+            if tx.blocking_send(result).is_err() {
+                break;
+            }
+        }
+    });
+    Committer { commits, done }
+}
+
+/// Waits for signals and changes of the config until a signal ends the agent.
+async fn until_the_end(folder: &Folder, mut config: Programs, agent: &Agent, kit: &SharedKit) -> Result<(), String> {
+    let signal = |kind| tokio::signal::unix::signal(kind).map_err(|e| format!("can't listen to signals: {e}"));
+    let (mut term, mut int, mut hup) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
+    let (tx, mut changes) = mpsc::channel(1);
+    let _watcher = folder.watch(&agent.settings().settings.conf, tx);
+    let mut watchdog = tokio::time::interval(systemd::watchdog_interval());
+    let mut texts = folder.read(&agent.settings().settings.conf);
+    loop {
+        tokio::select! {
+            _ = term.recv() => return Ok(()),
+            _ = int.recv() => return Ok(()),
+            _ = hup.recv() => {
+                tracing::info!("reload asked for by SIGHUP");
+                texts = reload(folder, &mut config, agent, kit, None).await;
+            }
+            true = config::changed(&mut changes) => {
+                texts = reload(folder, &mut config, agent, kit, Some(texts)).await;
+            }
+            _ = watchdog.tick() => {
+                // The engine must answer for the watchdog to be fed: a hung engine is restarted by systemd.
+                if agent.handle.look(|_| ()).await.is_ok() {
+                    systemd::watchdog();
+                }
+            }
+        }
+    }
+}
+
+/// Reads the config again; `before` is what was read last, where an unchanged folder means nothing to do.
+async fn reload(
+    folder: &Folder,
+    config: &mut Programs,
+    agent: &Agent,
+    kit: &SharedKit,
+    before: Option<Vec<watchbell_core::config::InputFile>>,
+) -> Vec<watchbell_core::config::InputFile> {
+    let texts = folder.read(&agent.settings().settings.conf);
+    if before.is_some_and(|before| before == texts) {
+        return texts;
+    }
+    systemd::reloading();
+    config.update(texts.clone());
+    let loaded = config.assemble();
+    for problem in &loaded.problems.list {
+        tracing::warn!("{}", watchbell_core::config::summary_line(&loaded.problems, problem));
+    }
+    let (policy, view, new_kit) = parts(loaded);
+    if let Ok(mut view_slot) = agent.config.write() {
+        *view_slot = Arc::new(view);
+    }
+    if let Ok(mut slot) = kit.write() {
+        *slot = Arc::new(new_kit);
+    }
+    agent.handle.input(Input::Reload(policy)).await;
+    systemd::ready();
+    texts
+}
+
+/// An id for this agent's state: sixteen bytes from the kernel, as hex.
+fn new_id() -> String {
+    let mut bytes = [0_u8; 16];
+    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    if filled != Ok(bytes.len()) {
+        // Unique enough without the kernel's help: the time in microseconds and the process.
+        let text = format!("{:016x}{:016x}", clock::now().as_micros(), std::process::id());
+        return text;
+    }
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+impl Agent {
+    /// The config as it is now.
+    pub fn settings(&self) -> Arc<ConfigView> {
+        self.config.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+}
