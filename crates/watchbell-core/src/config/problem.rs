@@ -35,6 +35,8 @@ pub struct Problem {
     pub hint: Option<String>,
     /// A second place that matters ("first defined here").
     pub related: Option<(Span, String)>,
+    /// The line holds a secret: what stands behind its first `=` or `:` is never shown.
+    pub masked: bool,
 }
 
 /// Problems of a set of files read together.
@@ -65,7 +67,7 @@ impl Problems {
 
     fn push(&mut self, level: Level, span: Span, message: String) -> &mut Problem {
         let at = self.list.len();
-        self.list.push(Problem { level, span, message, hint: None, related: None });
+        self.list.push(Problem { level, span, message, hint: None, related: None, masked: false });
         &mut self.list[at]
     }
 
@@ -106,6 +108,12 @@ impl Problem {
     /// Adds what to do.
     pub fn hint(&mut self, hint: impl Into<String>) -> &mut Problem {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Keeps the line's value from being shown.
+    pub fn mask(&mut self) -> &mut Problem {
+        self.masked = true;
         self
     }
 

@@ -301,6 +301,7 @@ impl<'a> Reader<'a> {
             Value::String(_) => {
                 self.problems
                     .error(node.span, format!("`{key}` is a secret, and must not stand in a file that many read"))
+                    .mask()
                     .hint(format!("write `{key} = {{ env = \"NAME\" }}` or `{key} = {{ file = \"PATH\" }}`"));
                 None
             }
@@ -313,7 +314,8 @@ impl<'a> Reader<'a> {
                 }
                 _ => {
                     self.problems
-                        .error(node.span, format!("`{key}` is no reference to a secret"))
+                        .error(node.span, format!("`{key}` is no reference to a secret: it has {}", keys_of(table)))
+                        .mask()
                         .hint("write `{ env = \"NAME\" }` or `{ file = \"PATH\" }`");
                     None
                 }
@@ -345,6 +347,17 @@ impl<'a> Reader<'a> {
                 (None, None) => problem.hint("remove it; docs/reference.md lists the keys there are"),
             };
         }
+    }
+}
+
+/// The keys of a small table, for messages.
+fn keys_of(table: &Table) -> String {
+    match table.entries.as_slice() {
+        [] => "no key".to_owned(),
+        entries if entries.len() <= 3 => {
+            entries.iter().map(|e| format!("`{}`", e.key)).collect::<Vec<_>>().join(" and ")
+        }
+        entries => format!("{} keys", entries.len()),
     }
 }
 

@@ -6,10 +6,12 @@
 use super::{Level, Problem, Problems, SourceFile, tree::Span};
 use annotate_snippets::{AnnotationKind, Group, Level as Style, Origin, Renderer, Snippet};
 use serde_json::{Value, json};
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 /// Columns that a rendered line of the file may take before its ends are cut.
 const WIDTH_MAX: usize = 120;
+/// What is shown in place of a secret.
+const MASK: &str = "***";
 /// Longest source line in JSON, in characters.
 const SOURCE_LINE_MAX: usize = 1000;
 
@@ -33,7 +35,11 @@ pub fn render_one(problems: &Problems, problem: &Problem, color: bool) -> String
         Level::Warning => Style::WARNING,
     };
     let mut group = Group::with_title(level.primary_title(clean(&problem.message)));
-    if let Some(place) = Place::of(problems, problem.span) {
+    let mut place = Place::of(problems, problem.span);
+    if problem.masked {
+        place = place.map(Place::masked);
+    }
+    if let Some(place) = place {
         group = place.add_to(group, AnnotationKind::Primary, None);
     }
     if let Some((span, label)) = &problem.related
@@ -70,6 +76,11 @@ pub fn to_json(problems: &Problems) -> Value {
 
 fn problem_to_json(problems: &Problems, problem: &Problem) -> Value {
     let mut object = span_to_json(problems, problem.span);
+    if problem.masked
+        && let Some(place) = Place::of(problems, problem.span)
+    {
+        object["source_line"] = json!(place.masked().line);
+    }
     object["level"] = json!(problem.level);
     object["message"] = json!(problem.message);
     object["hint"] = json!(problem.hint);
@@ -100,7 +111,7 @@ fn span_to_json(problems: &Problems, span: Span) -> Value {
 struct Place<'a> {
     file: &'a SourceFile,
     line_number: usize,
-    line: &'a str,
+    line: Cow<'a, str>,
     marked: Range<usize>,
 }
 
@@ -111,7 +122,17 @@ impl<'a> Place<'a> {
         let line = &file.text[range.clone()];
         let start = boundary(line, span.start.saturating_sub(range.start));
         let end = boundary(line, span.end.saturating_sub(range.start)).max(start);
-        Some(Place { file, line_number: problems.position(span).0, line, marked: start..end })
+        Some(Place { file, line_number: problems.position(span).0, line: Cow::Borrowed(line), marked: start..end })
+    }
+
+    /// The same with what stands behind the first `=` or `:` hidden, or the marked part where there is neither.
+    fn masked(self) -> Place<'a> {
+        let visible = match self.line.find(['=', ':']) {
+            Some(at) if at < self.marked.end => format!("{} ", &self.line[..=at]),
+            _ => self.line[..self.marked.start].to_owned(),
+        };
+        let marked = visible.len()..visible.len() + MASK.len();
+        Place { line: Cow::Owned(visible + MASK), marked, ..self }
     }
 
     fn add_to(self, group: Group<'a>, kind: AnnotationKind, label: Option<String>) -> Group<'a> {
@@ -213,6 +234,17 @@ error: `retry` must be from 0 to 1000, this is -1
             assert!(out.contains(line), "{text:?}\n{out}");
             assert!(!out.contains(['\u{1b}', '\r', '\t']), "{out:?}");
             assert!(out.lines().all(|l| l.chars().count() <= WIDTH_MAX + 10), "{out}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        for (text, start, end) in [("token = \"xoxb-1\"\n", 8, 16), ("\ttoken:xoxb-1", 13, 13), ("xoxb-1", 0, 6)] {
+            let mut p = problems(text, start, end);
+            p.list[0].mask();
+            let all = format!("{}{}{}", render(&p, false), to_json(&p), summary_line(&p, &p.list[0]));
+            assert!(!all.contains("xoxb"), "{all}");
+            assert!(all.contains("***"), "{all}");
         }
     }
 

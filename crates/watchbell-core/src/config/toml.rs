@@ -23,7 +23,13 @@ pub fn parse(text: &str, file: FileId, problems: &mut Problems) -> Option<Table>
     places.dedup_by_key(|(span, _)| line_of(text, span.start).start);
     drop_echoes(text, &mut places);
     for (span, message) in places.into_iter().take(SYNTAX_ERRORS_MAX) {
+        let secret = key(&text[line_of(text, span.start)]).is_some_and(names_a_secret);
+        let from = problems.list.len();
         report(text, file, message, span, problems);
+        for problem in problems.list[from..].iter_mut().filter(|_| secret) {
+            // The hint may repeat what was found.
+            problem.mask().hint("write `{ env = \"NAME\" }` or `{ file = \"PATH\" }`, never the secret itself");
+        }
     }
     if problems.errors() > before {
         return None;
@@ -200,6 +206,13 @@ fn first_place(text: &str, span: &Range<usize>) -> Option<Range<usize>> {
     found
 }
 
+/// Whether the value of a key is likely to be a secret, so that a broken line must not be repeated in messages.
+fn names_a_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    ["token", "password", "secret", "dsn", "bearer", "webhook", "_key"].iter().any(|word| key.contains(word))
+        || key == "key"
+}
+
 struct Converter<'t> {
     file: FileId,
     text: &'t str,
@@ -313,6 +326,17 @@ mod tests {
             assert_eq!(errors(text)[0], expect, "{text:?}");
         }
         assert!(errors("a = 99999999999999999999\n")[0].contains("is too large"));
+    }
+
+    #[test]
+    fn a_broken_secret_is_not_repeated() {
+        for text in ["token = xoxb-1\n", "token = \"xoxb-1\n", "sentry_dsn = \"xoxb-1\" x\n", "key = xoxb-1"] {
+            let mut problems = Problems::default();
+            let file = problems.add_file("a.toml", text);
+            parse(text, file, &mut problems);
+            let shown = format!("{}{}", crate::config::render(&problems, false), crate::config::to_json(&problems));
+            assert!(!shown.contains("xoxb"), "{shown}");
+        }
     }
 
     #[test]

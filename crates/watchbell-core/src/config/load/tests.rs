@@ -476,3 +476,45 @@ fn the_same_files_mean_the_same_in_any_order() {
     assert_eq!(one.programs, two.programs);
     assert_eq!(one.problems, two.problems);
 }
+
+#[test]
+fn circles_are_cut_where_they_close() {
+    let text = "[check.a]\nrun = \"a\"\nparents = [\"b\"]\n[check.b]\nrun = \"b\"\nparents = [\"a\"]\n\
+                [notify.x]\nkind = \"note\"\nfallback = \"y\"\n[notify.y]\nkind = \"note\"\nfallback = \"x\"\n";
+    let loaded = load(&[("watchbell.toml", AGENT), ("app.toml", text)]);
+    let parents = |name: &str| loaded.policy.checks[name].parents.join(" ");
+    assert_eq!((parents("//web-1/app/a"), parents("//web-1/app/b")), ("//web-1/app/b".into(), String::new()));
+    let fallback = |name: &str| loaded.policy.notifiers[name].fallback.as_deref().map(str::to_owned);
+    assert_eq!((fallback("x"), fallback("y")), (Some("y".into()), None));
+    assert_eq!(loaded.problems.errors(), 2);
+}
+
+proptest::proptest! {
+    /// Whatever becomes of a file: it loads, what is wrong can be shown, and what was good before stays whole.
+    #[test]
+    fn nothing_in_a_file_is_too_odd(at in 0usize..400, cut in 0usize..30, put in ".{0,6}", which in 0usize..3) {
+        let native = "[agent]\nnotify = [\"ops\"]\nlisten = \"127.0.0.1:1\"\n[notify.ops]\nkind = \"note\"\n[defaults]\nretry = 1\n\
+            [check.a]\nrun = \"größe 日本\"\ncron = \"*/5 * * * mon-fri\"\nthresholds = [\"load warning > 5\"]\nhours = \"weekdays 08:00-18:00\"\n\
+            labels = { a = \"b\" }\nparents = [\"b\"]\nflapping = { high = 30, low = 25 }\n[check.b]\npassive = \"1h\"\n";
+        let flake = r#"{"flakeName": "löad", "flakeCronstring": "* * * * *", "flakeCommand": "x", "flakeType": "metric", "flakeUnit": "Count"}"#;
+        let cimaa = "[disk]\ncommand = check_disk -w 10%\ninterval = 5\nthresholds =\n  load warning > 5\n  'a b' error > 7\n";
+        let files = [("watchbell.toml", native), ("x.flake.json", flake), ("y.cfg", cimaa)];
+        let mut config = config();
+        reload(&mut config, &files);
+        let (path, good) = files[which];
+        let mut chars: Vec<char> = good.chars().collect();
+        let start = at.min(chars.len());
+        let end = (start + cut).min(chars.len());
+        chars.splice(start..end, put.chars());
+        let bad: String = chars.into_iter().collect();
+        let mut changed = files;
+        changed[which] = (path, bad.as_str());
+        let loaded = reload(&mut config, &changed);
+        proptest::prop_assert!(!crate::config::render(&loaded.problems, true).contains('\r'));
+        let json = crate::config::to_json(&loaded.problems);
+        proptest::prop_assert_eq!(json.as_array().map(Vec::len), Some(loaded.problems.list.len()));
+        proptest::prop_assert_eq!(loaded.policy.faults.is_empty(), loaded.problems.errors() == 0);
+        let fresh = load(&changed);
+        proptest::prop_assert!(fresh.policy.checks.len() <= 5);
+    }
+}
