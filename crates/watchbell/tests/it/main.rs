@@ -1,0 +1,3 @@
+//! The binary, end to end.
+
+mod kill;
