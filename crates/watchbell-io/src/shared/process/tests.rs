@@ -393,6 +393,25 @@ fn containers() {
     assert!(asked.contains(&format!("kill {name}")), "{asked}");
 }
 
+#[test]
+fn a_run_that_is_given_up_is_killed() {
+    let folder = Folder::new();
+    let pids = folder.0.join("pids");
+    let command =
+        Command { cwd: Some(folder.0.clone()), ..sh("echo $$ > new; sleep 615 & echo $! >> new; mv new pids; wait") };
+    block(async {
+        let run = tokio::spawn(async move { command.run(Vec::new(), LONG).await });
+        while !pids.exists() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        run.abort();
+        assert!(run.await.is_err());
+    });
+    let pids = std::fs::read_to_string(pids).unwrap();
+    assert_eq!(pids.lines().count(), 2);
+    assert!(pids.lines().all(gone), "{pids}");
+}
+
 /// Every way a run can end leaves no zombie and no descriptor, dropping it half-way included.
 #[test]
 fn nothing_is_left() {
