@@ -55,6 +55,16 @@ impl Folder {
         Ok(Folder { root, file: Some(whole) })
     }
 
+    /// Makes it the process's working folder: what the config names relatively (files of secrets, what commands
+    /// read and write) starts there, for checks and notifiers alike.
+    ///
+    /// # Errors
+    /// It can't be entered.
+    pub fn enter(&self) -> Result<(), String> {
+        std::env::set_current_dir(&self.root)
+            .map_err(|error| format!("can't enter the config folder `{}`: {error}", self.root.display()))
+    }
+
     /// A config with no files read yet.
     pub fn config(&self) -> Config<Program, Channel> {
         let options = LoadOptions {

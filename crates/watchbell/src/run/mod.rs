@@ -67,6 +67,7 @@ type Programs = Config<Program, Channel>;
 /// # Errors
 /// Why it could not start, and what to do.
 pub async fn run(folder: Folder) -> Result<(), String> {
+    folder.enter()?;
     let mut config = folder.config();
     let loaded = load(&folder, &mut config);
     if loaded.agent_broken {

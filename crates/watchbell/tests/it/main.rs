@@ -1,3 +1,5 @@
 //! The binary, end to end.
 
 mod kill;
+mod operations;
+mod place;

@@ -1,0 +1,159 @@
+//! What operators and their machines do to an agent: signals, reloads, a second start, systemd, Sentry, a full disk.
+
+use crate::place::{PATIENCE, Place};
+use rustix::process::Signal;
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    os::unix::net::UnixDatagram,
+    process::Command,
+    sync::mpsc,
+    time::Duration,
+};
+use watchbell_core::model::Action;
+
+const BROKEN: &str = "[check.broken]\nnagios = \"/bin/false\"\nevery = \"1s\"\nretry = 0\n";
+
+fn told(place: &Place, action: Action, name: &str) -> bool {
+    place.told().iter().any(|d| d.action == action && *d.event.name == *name)
+}
+
+/// S3.1, S3.12: a file that is dropped in is picked up without a restart; one that breaks is a fault, keeps what
+/// it had, and everything else keeps running; one that is removed resolves what it told.
+#[test]
+fn files_come_break_and_go() {
+    let place = Place::new("", "");
+    let _agent = place.start();
+    place.until("a start", || place.log().contains("agent") || place.state_folder().join("state.db").exists());
+    place.file("app.toml", BROKEN);
+    place.until("the new check's fault", || told(&place, Action::Trigger, "//test/app/broken"));
+    place.file("app.toml", "[check.broken\nnagios = \"/bin/false\"\n");
+    place.until("the file's own fault", || told(&place, Action::Trigger, "//test/app/"));
+    assert!(!told(&place, Action::Resolve, "//test/app/broken"), "what was good before stays");
+    place.file("app.toml", BROKEN);
+    place.until("the file is well", || told(&place, Action::Resolve, "//test/app/"));
+    std::fs::remove_file(place.folder.join("app.toml")).unwrap();
+    place.until("the check's fault is resolved", || told(&place, Action::Resolve, "//test/app/broken"));
+    let resolved = place.told().into_iter().rfind(|d| *d.event.name == *"//test/app/broken").unwrap();
+    assert_eq!(resolved.event.text, "removed from the config");
+}
+
+/// SIGHUP reads the config again; SIGTERM ends the agent in good order, and the fault is not told again by the
+/// next one (S3.7).
+#[test]
+fn signals_reload_and_end() {
+    let place = Place::new("", BROKEN);
+    let mut agent = place.start();
+    place.until("the fault", || told(&place, Action::Trigger, "//test/watchbell/broken"));
+    agent.signal(Signal::HUP);
+    place.until("the reload", || place.log().contains("SIGHUP"));
+    agent.signal(Signal::TERM);
+    assert!(agent.ended().success());
+    let mut agent = place.start();
+    std::thread::sleep(Duration::from_secs(3));
+    agent.signal(Signal::TERM);
+    assert!(agent.ended().success());
+    let triggers = place.told().iter().filter(|d| d.action == Action::Trigger).count();
+    assert_eq!(triggers, 1, "told once, over two agents");
+}
+
+/// A second agent on the same state folder is refused, says who has it, and leaves the first alone.
+#[test]
+fn a_second_agent_is_refused() {
+    let place = Place::new("", BROKEN);
+    let first = place.start();
+    place.until("the fault", || told(&place, Action::Trigger, "//test/watchbell/broken"));
+    let second = place.run(&["run"]);
+    assert_eq!(second.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&second.stderr);
+    assert!(text.contains(&first.0.id().to_string()) && text.contains("hint:"), "{text}");
+}
+
+/// systemd hears that the agent is ready, that it lives, and that it ends.
+#[test]
+fn systemd_is_told() {
+    let place = Place::new("", "");
+    let path = place.folder.join("notify.sock");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let agent = place.start_with(|c| c.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "200000"));
+    let hear = || {
+        let mut buffer = [0; 256];
+        let n = socket.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..n]).into_owned()
+    };
+    assert_eq!(hear(), "READY=1");
+    assert_eq!(hear(), "WATCHDOG=1");
+    agent.signal(Signal::TERM);
+    while hear() != "STOPPING=1" {}
+}
+
+/// S3.14: errors of the agent itself go to Sentry, those at start-up too.
+#[test]
+fn sentry_hears_of_errors_at_start() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, heard) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut text = String::new();
+            let mut buffer = [0; 65536];
+            // The report is small: what has come after a moment is all of it.
+            stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+            while let Ok(n) = stream.read(&mut buffer) {
+                if n == 0 {
+                    break;
+                }
+                text += &String::from_utf8_lossy(&buffer[..n]);
+            }
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+            let _ = sender.send(text);
+        }
+    });
+    let place = Place::new("sentry_dsn = { env = \"TEST_SENTRY\" }", "");
+    // A state "folder" that is a file: the agent can't start.
+    place.file("state", "in the way");
+    let dsn = format!("http://publickey@{address}/7");
+    let output = place.command(&["run"]).env("TEST_SENTRY", dsn).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let report = heard.recv_timeout(PATIENCE).expect("a report");
+    assert!(report.starts_with("POST /api/7/envelope/"), "{report}");
+    assert!(report.contains("publickey") && report.contains("can't"), "{report}");
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("publickey"), "the key must not be shown");
+}
+
+/// A full disk is itself told, nothing that was accepted is lost, and the agent goes on when there is room.
+#[test]
+fn a_full_disk_is_told() {
+    let place = Place::new("", BROKEN);
+    let state = place.state_folder();
+    std::fs::create_dir_all(&state).unwrap();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=48m", "tmpfs"]).arg(&state).status();
+    if !mounted.is_ok_and(|s| s.success()) {
+        eprintln!("SKIPPED a_full_disk_is_told: a small file system can't be mounted here (needs root)");
+        return;
+    }
+    let unmount = Unmount(state.clone());
+    let agent = place.start();
+    place.until("the fault", || told(&place, Action::Trigger, "//test/watchbell/broken"));
+    // Fill the disk to the last block.
+    let mut filler = std::fs::File::create(state.join("filler")).unwrap();
+    while filler.write_all(&[0; 4096]).is_ok() {}
+    place.file("more.toml", &BROKEN.replace("broken", "later"));
+    place.until("the disk's fault", || told(&place, Action::Trigger, "test#disk"));
+    place.until("the later fault", || told(&place, Action::Trigger, "//test/more/later"));
+    std::fs::remove_file(state.join("filler")).unwrap();
+    place.until("the disk is well", || told(&place, Action::Resolve, "test#disk"));
+    drop(agent);
+    drop(unmount);
+}
+
+/// Unmounts when dropped, also when the test failed.
+struct Unmount(std::path::PathBuf);
+
+impl Drop for Unmount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
