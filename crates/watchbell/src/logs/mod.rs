@@ -10,7 +10,16 @@ use watchbell_core::config::{AgentSettings, LogFormat};
 
 /// Keeps what logs in the background alive; dropping it sends what waits.
 pub struct Guard {
-    _sentry: Option<::sentry::ClientInitGuard>,
+    sentry: Option<::sentry::ClientInitGuard>,
+}
+
+impl Guard {
+    /// Reports the error that ends the agent. Whoever called prints it; this is for those who are not there.
+    pub fn report(&self, error: &str) {
+        if self.sentry.is_some() {
+            ::sentry::capture_message(error, ::sentry::Level::Error);
+        }
+    }
 }
 
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
@@ -44,7 +53,7 @@ pub fn start(settings: &AgentSettings) -> Result<Guard, String> {
     let filter = EnvFilter::try_from_env("WATCHBELL_LOG").unwrap_or_else(|_| EnvFilter::new(log.level));
     // A second start in one process keeps the first log.
     let _ = tracing_subscriber::registry().with(layers.with_filter(filter)).try_init();
-    Ok(Guard { _sentry: sentry })
+    Ok(Guard { sentry })
 }
 
 fn to_stderr(format: LogFormat) -> BoxedLayer {

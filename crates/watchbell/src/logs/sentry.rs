@@ -53,7 +53,7 @@ impl Sender {
                 if envelope.to_writer(&mut body).is_ok() {
                     let request = shared.http.client.post(url.clone()).header("X-Sentry-Auth", &auth).body(body);
                     // Logging a failure here would be an error to report in its turn.
-                    let _ = runtime.block_on(request.timeout(SEND_WITHIN).send());
+                    let _ = runtime.block_on(async { request.timeout(SEND_WITHIN).send().await });
                 }
                 left.fetch_sub(1, Relaxed);
             }

@@ -74,12 +74,22 @@ pub async fn run(folder: Folder) -> Result<(), String> {
         eprint!("{}", watchbell_core::config::render(&loaded.problems, false));
         return Err("the agent's own file can't be used; nothing was started\nhint: mend it; `watchbell validate` shows all that is wrong".into());
     }
-    let _logs = crate::logs::start(&loaded.agent)?;
+    let logs = crate::logs::start(&loaded.agent)?;
+    let ended = serve(&folder, config, loaded).await;
+    if let Err(error) = &ended {
+        logs.report(error);
+    }
+    ended
+}
+
+/// The agent, once it can say what goes wrong.
+async fn serve(folder: &Folder, config: Programs, loaded: Loaded<Program, Channel>) -> Result<(), String> {
     for problem in &loaded.problems.list {
         tracing::warn!("{}", watchbell_core::config::summary_line(&loaded.problems, problem));
     }
     let state = folder.root.join(&loaded.agent.state);
-    let opened = Store::open(&state, &StoreOptions::at(clock::now())).map_err(|error| error.to_string())?;
+    let opened = Store::open(&state, &StoreOptions::at(clock::now()))
+        .map_err(|error| format!("{error}\nhint: {}", error.hint()))?;
     for row in &opened.damaged {
         tracing::error!(row, "a stored row can't be read and is left out");
     }
@@ -106,7 +116,7 @@ pub async fn run(folder: Folder) -> Result<(), String> {
     let web = crate::web::start(&agent).await?;
     agent.health.set_ready();
     systemd::ready();
-    let ended = until_the_end(&folder, config, &agent, &kit).await;
+    let ended = until_the_end(folder, config, &agent, &kit).await;
     agent.health.set_stopping();
     systemd::stopping();
     web.stop().await;

@@ -12,7 +12,7 @@ use std::{
 };
 use watchbell_core::model::Action;
 
-const BROKEN: &str = "[check.broken]\nnagios = \"/bin/false\"\nevery = \"1s\"\nretry = 0\n";
+const BROKEN: &str = "[check.broken]\nnagios = \"echo no; exit 2\"\nevery = \"1s\"\nretry = 0\n";
 
 fn told(place: &Place, action: Action, name: &str) -> bool {
     place.told().iter().any(|d| d.action == action && *d.event.name == *name)
@@ -27,7 +27,7 @@ fn files_come_break_and_go() {
     place.until("a start", || place.log().contains("agent") || place.state_folder().join("state.db").exists());
     place.file("app.toml", BROKEN);
     place.until("the new check's fault", || told(&place, Action::Trigger, "//test/app/broken"));
-    place.file("app.toml", "[check.broken\nnagios = \"/bin/false\"\n");
+    place.file("app.toml", "[check.broken\nnagios = \"true\"\n");
     place.until("the file's own fault", || told(&place, Action::Trigger, "//test/app/"));
     assert!(!told(&place, Action::Resolve, "//test/app/broken"), "what was good before stays");
     place.file("app.toml", BROKEN);
@@ -143,6 +143,7 @@ fn a_full_disk_is_told() {
     place.file("more.toml", &BROKEN.replace("broken", "later"));
     place.until("the disk's fault", || told(&place, Action::Trigger, "test#disk"));
     place.until("the later fault", || told(&place, Action::Trigger, "//test/more/later"));
+    drop(filler);
     std::fs::remove_file(state.join("filler")).unwrap();
     place.until("the disk is well", || told(&place, Action::Resolve, "test#disk"));
     drop(agent);
