@@ -251,6 +251,17 @@ impl World {
         self.derived.timers.when(&super::derived::Timer::Check(check.clone()))
     }
 
+    /// Whether a check runs now.
+    pub fn is_running(&self, check: &Name) -> bool {
+        self.derived.running_of.contains_key(check)
+    }
+
+    /// What is wrong with a check now, by name.
+    pub fn faults_of(&self, check: &Name) -> impl Iterator<Item = &Fault> {
+        let names = self.derived.faults_of.get(check);
+        names.into_iter().flatten().filter_map(|name| self.state.faults.get(name))
+    }
+
     /// The deliveries that wait or are under way, oldest first.
     pub fn deliveries(&self) -> impl Iterator<Item = &Delivery> {
         self.state.outbox.values().map(|q| &*q.delivery)

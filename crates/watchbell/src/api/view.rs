@@ -44,7 +44,12 @@ pub struct Squelched(Vec<(String, Regex)>);
 impl Squelched {
     /// Those of a state.
     pub fn of(state: &State) -> Squelched {
-        Squelched(state.squelches.keys().filter_map(|text| Some((text.clone(), regex(text).ok()?))).collect())
+        Squelched::new(state.squelches.keys().cloned())
+    }
+
+    /// From the texts of regular expressions; what is none matches nothing.
+    pub fn new(texts: impl IntoIterator<Item = String>) -> Squelched {
+        Squelched(texts.into_iter().filter_map(|text| regex(&text).ok().map(|regex| (text, regex))).collect())
     }
 
     /// The first that matches.
@@ -114,22 +119,53 @@ fn held(held: &Held) -> HeldView {
     }
 }
 
-/// The faults that are asked for, the worst first, then those that are new.
+/// Which faults are asked for.
+pub struct FaultFilter {
+    pattern: Option<Regex>,
+    check: Option<Name>,
+    severity: Option<Severity>,
+    state: Option<Hardness>,
+}
+
+impl FaultFilter {
+    /// What a query asks for.
+    ///
+    /// # Errors
+    /// Its regular expression is none.
+    pub fn new(agent: &Name, query: &FaultsQuery) -> Result<FaultFilter, String> {
+        Ok(FaultFilter {
+            pattern: query.regex.as_deref().map(regex).transpose()?,
+            check: query.check.as_deref().map(|check| full_name(agent, check)),
+            severity: query.severity,
+            state: query.state,
+        })
+    }
+
+    /// Whether it asks for this one.
+    pub fn takes(&self, fault: &Fault) -> bool {
+        self.pattern.as_ref().is_none_or(|p| p.is_match(&fault.name))
+            && self.check.as_ref().is_none_or(|check| *check == fault.check)
+            && self.severity.is_none_or(|least| fault.severity >= least)
+            && self.state.is_none_or(|state| fault.state == state)
+    }
+}
+
+/// The faults that are asked for, the worst first, of those the newest.
 ///
 /// # Errors
 /// The regular expression is none.
 pub fn faults(policy: &Policy, state: &State, query: &FaultsQuery) -> Result<Vec<FaultView>, String> {
-    let pattern = query.regex.as_deref().map(regex).transpose()?;
+    let filter = FaultFilter::new(&policy.agent.name, query)?;
     let squelched = Squelched::of(state);
-    let wanted = state.faults.values().filter(|f| {
-        pattern.as_ref().is_none_or(|p| p.is_match(&f.name))
-            && query.check.as_ref().is_none_or(|check| *check == *f.check)
-            && query.severity.is_none_or(|least| f.severity >= least)
-            && query.state.is_none_or(|state| f.state == state)
-    });
+    let wanted = state.faults.values().filter(|f| filter.takes(f));
     let mut views: Vec<FaultView> = wanted.map(|f| fault(policy, state, &squelched, f)).collect();
-    views.sort_by(|a, b| b.severity.cmp(&a.severity).then(b.since.cmp(&a.since)).then(a.name.cmp(&b.name)));
+    worst_first(&mut views);
     Ok(views)
+}
+
+/// The worst first, of those the newest.
+pub fn worst_first(faults: &mut [FaultView]) {
+    faults.sort_by(|a, b| b.severity.cmp(&a.severity).then(b.since.cmp(&a.since)).then(a.name.cmp(&b.name)));
 }
 
 /// What only a running agent knows of a check.
@@ -235,12 +271,13 @@ pub fn slowest(mut all: Vec<SlowView>, limit: usize) -> Vec<SlowView> {
 
 /// All squelches.
 pub fn squelches(state: &State) -> Vec<SquelchView> {
-    state.squelches.values().map(|s| squelch(state, s)).collect()
+    state.squelches.values().map(|s| squelch(s, state.faults.keys())).collect()
 }
 
-fn squelch(state: &State, squelch: &Squelch) -> SquelchView {
+/// One squelch, and how many of these faults it hides.
+pub fn squelch<'n>(squelch: &Squelch, faults: impl Iterator<Item = &'n Name>) -> SquelchView {
     let compiled = regex(&squelch.regex).ok();
-    let hides = compiled.map_or(0, |r| state.faults.keys().filter(|name| r.is_match(name)).count());
+    let hides = compiled.map_or(0, |r| faults.filter(|name| r.is_match(name)).count());
     SquelchView {
         regex: squelch.regex.clone(),
         reason: squelch.reason.clone(),
@@ -372,8 +409,7 @@ fn source_line(all: &Problems, span: Span, line: Option<usize>) -> Option<String
 }
 
 /// How something came about.
-pub fn why(policy: &Policy, state: &State, why: Why) -> WhyView {
-    let squelched = Squelched::of(state);
+pub fn why(policy: &Policy, state: &State, squelched: &Squelched, why: Why) -> WhyView {
     let kind = match why.kind {
         WhyKind::Name => WhyIs::Name,
         WhyKind::Event => WhyIs::Event,
@@ -387,7 +423,7 @@ pub fn why(policy: &Policy, state: &State, why: Why) -> WhyView {
         kind,
         entries: entries.collect(),
         cut: why.cut,
-        fault: why.fault.as_ref().map(|f| fault(policy, state, &squelched, f)),
+        fault: why.fault.as_ref().map(|f| fault(policy, state, squelched, f)),
         waiting: why.waiting.iter().map(waiting).collect(),
         id: why.id,
     }

@@ -24,10 +24,14 @@ use std::{
     sync::{Arc, RwLock},
     time::Duration,
 };
-use tokio::{signal::unix::SignalKind, sync::mpsc};
+use tokio::{
+    signal::unix::SignalKind,
+    sync::{mpsc, oneshot},
+};
 use watchbell_core::{
     config::{AgentSettings, Config, Loaded, Problems},
     engine::{Commit, Input, World},
+    model::Name,
 };
 use watchbell_io::{
     notify::Channel,
@@ -50,10 +54,14 @@ pub struct Agent {
     pub config: Arc<RwLock<Arc<ConfigView>>>,
     /// Folder of the agent's state.
     pub state: PathBuf,
+    /// Asks for the config to be read again; answered once it is in use.
+    pub reloads: mpsc::Sender<oneshot::Sender<()>>,
 }
 
 /// The config as the web shows it.
 pub struct ConfigView {
+    /// The agent's name.
+    pub name: Name,
     /// What the config says of the agent itself.
     pub settings: AgentSettings,
     /// All that is wrong with the config.
@@ -111,12 +119,13 @@ async fn serve(folder: &Folder, config: Programs, loaded: Loaded<Program, Channe
         })
         .map_err(|error| format!("can't start the engine: {error}"))?;
     let kit: SharedKit = Arc::new(RwLock::new(Arc::new(kit)));
-    let agent = Agent { handle, health, config: Arc::new(RwLock::new(Arc::new(view))), state };
+    let (reloads, asked) = mpsc::channel(1);
+    let agent = Agent { handle, health, config: Arc::new(RwLock::new(Arc::new(view))), state, reloads };
     let workers = start_workers(&agent, &kit, orders, shared);
     let web = crate::web::start(&agent).await?;
     agent.health.set_ready();
     systemd::ready();
-    let ended = until_the_end(folder, config, &agent, &kit).await;
+    let ended = until_the_end(folder, config, &agent, &kit, asked).await;
     agent.health.set_stopping();
     systemd::stopping();
     web.stop().await;
@@ -144,7 +153,8 @@ fn load(folder: &Folder, config: &mut Programs) -> Loaded<Program, Channel> {
 fn parts(loaded: Loaded<Program, Channel>) -> (Arc<watchbell_core::config::Policy>, ConfigView, Kit) {
     let policy = Arc::new(loaded.policy);
     let kit = Kit { policy: policy.clone(), programs: loaded.programs, notifiers: loaded.notifiers };
-    (policy, ConfigView { settings: loaded.agent, problems: loaded.problems }, kit)
+    let name = policy.agent.name.clone();
+    (policy, ConfigView { name, settings: loaded.agent, problems: loaded.problems }, kit)
 }
 
 fn start_workers(
@@ -183,7 +193,13 @@ fn committer(mut store: Store) -> Committer {
 }
 
 /// Waits for signals and changes of the config until a signal ends the agent.
-async fn until_the_end(folder: &Folder, mut config: Programs, agent: &Agent, kit: &SharedKit) -> Result<(), String> {
+async fn until_the_end(
+    folder: &Folder,
+    mut config: Programs,
+    agent: &Agent,
+    kit: &SharedKit,
+    mut asked: mpsc::Receiver<oneshot::Sender<()>>,
+) -> Result<(), String> {
     let signal = |kind| tokio::signal::unix::signal(kind).map_err(|e| format!("can't listen to signals: {e}"));
     let (mut term, mut int, mut hup) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
@@ -198,6 +214,12 @@ async fn until_the_end(folder: &Folder, mut config: Programs, agent: &Agent, kit
             _ = hup.recv() => {
                 tracing::info!("reload asked for by SIGHUP");
                 texts = reload(folder, &mut config, agent, kit, None).await;
+            }
+            Some(done) = asked.recv() => {
+                tracing::info!("reload asked for over the API");
+                texts = reload(folder, &mut config, agent, kit, None).await;
+                // Whoever asked may have gone.
+                let _ = done.send(());
             }
             true = config::changed(&mut changes) => {
                 texts = reload(folder, &mut config, agent, kit, Some(texts)).await;

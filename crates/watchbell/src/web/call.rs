@@ -1,0 +1,230 @@
+//! One request on its way: what it says, read within limits, and the ways to the engine and the journal, which
+//! want a permit.
+
+use super::{
+    Limits,
+    door::{Door, Grants, Permit, Read},
+    reply::ApiError,
+};
+use crate::run::{Agent, handle::Answer};
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, Query, Request},
+    http::{HeaderMap, Method, StatusCode, Uri, header},
+};
+use serde::de::DeserializeOwned;
+use std::{
+    sync::{Arc, Mutex, atomic::AtomicU64},
+    time::Duration,
+};
+use tokio::sync::Semaphore;
+use watchbell_core::{
+    engine::{Input, World},
+    model::{Name, Timestamp},
+};
+use watchbell_io::store::{Journal, StoreError};
+
+/// A look at the world may wait this long for the engine.
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
+/// Queries of the journal that may run at a time; more wait.
+pub const JOURNAL_READERS_MAX: usize = 4;
+/// A query of the journal may wait and run this long.
+const JOURNAL_WITHIN: Duration = Duration::from_secs(20);
+
+/// What all requests share.
+pub struct Shared {
+    /// The running agent.
+    pub agent: Agent,
+    /// When it was started.
+    pub started: Timestamp,
+    /// What callers may ask of it.
+    pub limits: Limits,
+    /// Bounds how many read the journal.
+    pub readers: Arc<Semaphore>,
+    /// Answers by the first digit of their status.
+    pub answers: [AtomicU64; 5],
+}
+
+/// One request.
+pub struct Call {
+    /// What all requests share.
+    pub shared: Arc<Shared>,
+    /// Where it came in.
+    pub door: Door,
+    /// Its method.
+    pub method: Method,
+    /// Its path and query.
+    pub uri: Uri,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// In a lock that is never held, so that a call can be shared between threads: a body alone can't.
+    request: Mutex<Request>,
+}
+
+impl Call {
+    /// Takes a request in.
+    pub fn new(shared: Arc<Shared>, door: Door, request: Request) -> Call {
+        Call {
+            shared,
+            door,
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            headers: request.headers().clone(),
+            request: Mutex::new(request),
+        }
+    }
+
+    /// The query.
+    ///
+    /// # Errors
+    /// 400: a parameter is missing, unknown or of the wrong type.
+    pub fn query<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        Query::try_from_uri(&self.uri).map(|Query(query)| query).map_err(|error| {
+            let text = error.body_text();
+            let why = text.split_once(": ").map_or(text.as_str(), |(_, why)| why);
+            let hint = "times are RFC 3339 (2026-03-04T10:00:00Z); `/api/v1/openapi.json` has all parameters";
+            ApiError::bad(format!("the query can't be read: {why}"), hint)
+        })
+    }
+
+    /// The body, as JSON of this type.
+    ///
+    /// # Errors
+    /// 415 where it says that it is something else, 413 where it is too long, 408 where it does not arrive, 400 where
+    /// it is no JSON or another type.
+    pub async fn json<T: DeserializeOwned>(self) -> Result<T, ApiError> {
+        if !is_json(&self.headers) {
+            let hint = "send the header `Content-Type: application/json`";
+            return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body must be JSON", hint));
+        }
+        let within = self.shared.limits.body_within;
+        let request = self.request.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let body = tokio::time::timeout(within, Bytes::from_request(request, &())).await.map_err(|_| {
+            let error = format!("the body did not arrive within {within:?}");
+            ApiError::new(StatusCode::REQUEST_TIMEOUT, error, "send it faster, or see what holds it up")
+        })?;
+        let body = body.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                let error = format!("the body is longer than {} bytes", self.shared.limits.body_bytes_max);
+                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, error, "send less, or cut its texts")
+            }
+            _ => ApiError::bad(format!("the body can't be read: {}", rejection.body_text()), "send it again"),
+        })?;
+        parse(&body)
+    }
+
+    /// Looks at the world.
+    ///
+    /// # Errors
+    /// 503: the engine does not answer.
+    pub async fn look<T: Send + 'static>(
+        &self,
+        _: &Permit<Read>,
+        look: impl FnOnce(&World) -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        peek(&self.shared.agent, look).await
+    }
+
+    /// Goes through rows in slices: no look is long, so that no run starts late because somebody reads. `slice` is
+    /// given where the last slice ended, and returns rows and where it ended itself, if there are more.
+    ///
+    /// # Errors
+    /// 503: the engine does not answer.
+    pub async fn slices<T: Send + 'static>(
+        &self,
+        permit: &Permit<Read>,
+        slice: impl Fn(&World, Option<&Name>) -> (Vec<T>, Option<Name>) + Send + Sync + 'static,
+    ) -> Result<Vec<T>, ApiError> {
+        let slice = Arc::new(slice);
+        let (mut all, mut from) = (Vec::new(), None::<Name>);
+        loop {
+            let slice = slice.clone();
+            let (rows, end) = self.look(permit, move |world| slice(world, from.as_ref())).await?;
+            all.extend(rows);
+            match end {
+                Some(_) => from = end,
+                None => return Ok(all),
+            }
+        }
+    }
+
+    /// Reads the journal, on a thread that may wait.
+    ///
+    /// # Errors
+    /// 503: the store can't be read, or too many read it.
+    pub async fn journal<T: Send + 'static>(
+        &self,
+        _: &Permit<Read>,
+        read: impl FnOnce(&Journal) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let (state, readers) = (self.shared.agent.state.clone(), self.shared.readers.clone());
+        let work = async move {
+            let place = readers.acquire_owned().await.map_err(|_| ApiError::unavailable("the agent is ending"))?;
+            let task = tokio::task::spawn_blocking(move || {
+                let _place = place;
+                read(&Journal::open(&state)?)
+            });
+            match task.await {
+                Ok(Ok(value)) => Ok(value),
+                Ok(Err(error)) => Err(ApiError::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    format!("the journal can't be read: {error}"),
+                    error.hint(),
+                )),
+                Err(_) => Err(ApiError::unavailable("reading the journal failed")),
+            }
+        };
+        tokio::time::timeout(JOURNAL_WITHIN, work).await.unwrap_or_else(|_| {
+            let error = format!("reading the journal takes longer than {JOURNAL_WITHIN:?}");
+            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error, "ask for less: a shorter time, a name"))
+        })
+    }
+}
+
+/// Looks at the world, within a time.
+///
+/// # Errors
+/// 503: the engine does not answer.
+pub async fn peek<T: Send + 'static>(
+    agent: &Agent,
+    look: impl FnOnce(&World) -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    match tokio::time::timeout(LOOK_WITHIN, agent.handle.look(look)).await {
+        Ok(seen) => Ok(seen?),
+        Err(_) => Err(ApiError::unavailable(match agent.health.store_failure() {
+            Some(reason) => format!("nothing is taken in now: {reason}"),
+            None => format!("the engine did not answer within {LOOK_WITHIN:?}"),
+        })),
+    }
+}
+
+/// Hands an input in for somebody who may, and waits until it is on disk.
+///
+/// # Errors
+/// 422 where the engine says no, 503 where it can't be stored now.
+pub async fn submit<S: Grants>(agent: &Agent, _: &Permit<S>, input: Input) -> Result<Answer, ApiError> {
+    let answer = agent.handle.submit(input).await?;
+    match &answer.refused {
+        Some(text) => Err(ApiError::refused(text)),
+        None => Ok(answer),
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let place = if path == "." { String::new() } else { format!("`{path}`: ") };
+        ApiError::bad(
+            format!("the body can't be read: {place}{}", error.inner()),
+            "`/api/v1/openapi.json` has all fields",
+        )
+    })?;
+    deserializer.end().map_err(|error| ApiError::bad(format!("the body can't be read: {error}"), "send one value"))?;
+    Ok(value)
+}
