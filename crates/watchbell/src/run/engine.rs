@@ -6,7 +6,7 @@
 
 use super::{
     clock::Watch,
-    handle::{Answer, Request},
+    handle::{Answer, Request, Requests},
     health::Health,
 };
 use std::{
@@ -63,7 +63,7 @@ pub struct Committer {
 pub struct Engine {
     world: World,
     health: Arc<Health>,
-    requests: mpsc::Receiver<Request>,
+    requests: Requests,
     committer: Committer,
     out: mpsc::UnboundedSender<Out>,
     watch: Watch,
@@ -73,6 +73,8 @@ pub struct Engine {
     committing: Option<Batch>,
     /// The store failed: nothing is taken in until it works.
     failing: bool,
+    /// The commit that failed, and when it is tried again.
+    again: Option<(Instant, Commit)>,
     /// The store failed of late: its fault stays until it has worked for a while.
     failed_at: Option<Instant>,
     closing: Option<oneshot::Sender<()>>,
@@ -90,7 +92,7 @@ impl Engine {
     pub fn new(
         world: World,
         health: Arc<Health>,
-        requests: mpsc::Receiver<Request>,
+        requests: Requests,
         committer: Committer,
         out: mpsc::UnboundedSender<Out>,
     ) -> Engine {
@@ -104,6 +106,7 @@ impl Engine {
             open: Batch::default(),
             committing: None,
             failing: false,
+            again: None,
             failed_at: None,
             closing: None,
         }
@@ -122,17 +125,23 @@ impl Engine {
             tokio::select! {
                 biased;
                 done = self.committer.done.recv(), if self.committing.is_some() => match done {
-                    Some(result) => self.committed(result).await,
+                    Some(result) => self.committed(result),
                     None => break,
                 },
-                n = self.requests.recv_many(&mut taken, TAKEN_AT_ONCE), if !self.failing => {
+                n = self.requests.inputs.recv_many(&mut taken, TAKEN_AT_ONCE), if !self.failing => {
                     if n == 0 {
                         break;
                     }
                     taken.drain(..).for_each(|request| self.take(request));
                 }
+                Some(look) = self.requests.looks.recv() => look(&self.world),
                 () = tokio::time::sleep(wake) => {}
             }
+            // Inputs come first, but however many there are, a look has its turn.
+            if let Ok(look) = self.requests.looks.try_recv() {
+                look(&self.world);
+            }
+            self.commit_again();
             if !self.failing {
                 self.wake();
             }
@@ -150,6 +159,9 @@ impl Engine {
         {
             wait = wait.min(BATCH_OPEN_FOR.saturating_sub(since.elapsed()));
         }
+        if let Some((at, _)) = &self.again {
+            wait = wait.min(at.saturating_duration_since(Instant::now()));
+        }
         if let Some(at) = self.world.next_wake().filter(|_| !self.failing) {
             wait = wait.min(at.since(super::clock::now()));
         }
@@ -163,7 +175,6 @@ impl Engine {
                 let answer = self.step(input);
                 self.open.waiters.push((waiter, answer));
             }
-            Request::Look(look) => look(&self.world),
             Request::Close(closed) => {
                 self.step(Input::Stop);
                 self.closing = Some(closed);
@@ -226,7 +237,7 @@ impl Engine {
     }
 
     /// A commit is done, or must be tried again.
-    async fn committed(&mut self, result: Result<Option<String>, (Commit, String)>) {
+    fn committed(&mut self, result: Result<Option<String>, (Commit, String)>) {
         match result {
             Ok(disk_trouble) => {
                 self.health.commits.fetch_add(1, Relaxed);
@@ -243,9 +254,15 @@ impl Engine {
                 }
                 self.failing = true;
                 self.health.set_store_failure(Some(reason));
-                tokio::time::sleep(COMMIT_AGAIN_AFTER).await;
-                drop(self.committer.commits.send(commit));
+                self.again = Some((Instant::now() + COMMIT_AGAIN_AFTER, commit));
             }
+        }
+    }
+
+    /// Tries the commit that failed once more, if it is time.
+    fn commit_again(&mut self) {
+        if let Some((_, commit)) = self.again.take_if(|(at, _)| *at <= Instant::now()) {
+            drop(self.committer.commits.send(commit));
         }
     }
 

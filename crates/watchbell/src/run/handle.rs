@@ -9,6 +9,9 @@ use watchbell_core::engine::{Input, World};
 /// workers wait.
 pub const INTAKE_MAX: usize = 4096;
 
+/// Looks at the world that wait, at most; more wait outside.
+const LOOKS_MAX: usize = 64;
+
 /// How long a caller waits for the commit of its input before it is told that the agent is busy.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
@@ -18,10 +21,20 @@ pub enum Request {
     Input(Input),
     /// Step this, and answer once it is committed.
     Submit(Input, oneshot::Sender<Answer>),
-    /// Let somebody look at the world, between steps.
-    Look(Box<dyn FnOnce(&World) + Send>),
     /// End: commit what there is and close the store.
     Close(oneshot::Sender<()>),
+}
+
+/// Somebody's look at the world, between steps.
+pub type Look = Box<dyn FnOnce(&World) + Send>;
+
+/// What comes in through the door. Looks have a way of their own: while the store fails nothing is taken in, and
+/// just then people want to see what there is.
+pub struct Requests {
+    /// What changes the world, in order.
+    pub inputs: mpsc::Receiver<Request>,
+    /// What does not.
+    pub looks: mpsc::Receiver<Look>,
 }
 
 /// What came of an input, once it is on disk.
@@ -44,15 +57,17 @@ pub struct Busy {
 #[derive(Clone)]
 pub struct Handle {
     requests: mpsc::Sender<Request>,
+    looks: mpsc::Sender<Look>,
     /// How the agent itself is doing.
     pub health: Arc<Health>,
 }
 
 impl Handle {
     /// A door and its other end.
-    pub fn new(health: Arc<Health>) -> (Handle, mpsc::Receiver<Request>) {
-        let (requests, receiver) = mpsc::channel(INTAKE_MAX);
-        (Handle { requests, health }, receiver)
+    pub fn new(health: Arc<Health>) -> (Handle, Requests) {
+        let (requests, inputs) = mpsc::channel(INTAKE_MAX);
+        let (looks_tx, looks) = mpsc::channel(LOOKS_MAX);
+        (Handle { requests, looks: looks_tx, health }, Requests { inputs, looks })
     }
 
     /// Hands in an input of a worker. Waits for room: what was run or sent is never lost for want of it.
@@ -86,9 +101,9 @@ impl Handle {
     /// The agent is ending.
     pub async fn look<T: Send + 'static>(&self, look: impl FnOnce(&World) -> T + Send + 'static) -> Result<T, Busy> {
         let (tx, rx) = oneshot::channel();
-        let look = Box::new(move |world: &World| drop(tx.send(look(world))));
+        let look: Look = Box::new(move |world: &World| drop(tx.send(look(world))));
         let ending = || Busy { reason: "the agent is ending".into() };
-        self.requests.send(Request::Look(look)).await.map_err(|_| ending())?;
+        self.looks.send(look).await.map_err(|_| ending())?;
         rx.await.map_err(|_| ending())
     }
 

@@ -3,7 +3,7 @@
 pub mod checklog;
 pub mod clock;
 pub mod config;
-mod engine;
+pub mod engine;
 pub mod handle;
 pub mod health;
 mod samples;

@@ -219,11 +219,11 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
-        let place = if path == "." { String::new() } else { format!("`{path}`: ") };
-        ApiError::bad(
-            format!("the body can't be read: {place}{}", error.inner()),
-            "`/api/v1/openapi.json` has all fields",
-        )
+        let why = error.inner().to_string();
+        // Many of serde's texts name the field themselves.
+        let place = format!("`{path}`");
+        let place = if path == "." || why.contains(&place) { String::new() } else { format!("{place}: ") };
+        ApiError::bad(format!("the body can't be read: {place}{why}"), "`/api/v1/openapi.json` has all fields")
     })?;
     deserializer.end().map_err(|error| ApiError::bad(format!("the body can't be read: {error}"), "send one value"))?;
     Ok(value)

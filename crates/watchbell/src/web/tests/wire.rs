@@ -1,0 +1,205 @@
+//! Listeners and connections: limits, ends, and what is in the way.
+
+use super::{Limits, Method, Rig, SHOP, agent, answer, body};
+use crate::{
+    api::path,
+    web::{listen_unix, start},
+};
+use serde_json::json;
+use std::{
+    os::unix::{
+        fs::PermissionsExt,
+        net::{UnixListener, UnixStream},
+    },
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+const SOON: Duration = Duration::from_millis(200);
+
+fn tight() -> Limits {
+    Limits {
+        connections_max: 2,
+        header_bytes_max: 8192,
+        headers_max: 16,
+        body_bytes_max: 2000,
+        headers_within: SOON,
+        body_within: SOON,
+        connection_age_max: Duration::from_secs(60),
+        finish_within: Duration::from_secs(5),
+    }
+}
+
+async fn connect(rig: &Rig) -> TcpStream {
+    TcpStream::connect(rig.base.trim_start_matches("http://")).await.unwrap()
+}
+
+/// Sends bytes and reads until the other side closes.
+async fn raw(rig: &Rig, text: &str) -> String {
+    let mut stream = connect(rig).await;
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer));
+    // The other side may reset what it did not read.
+    let _ = read.await.expect("the connection is closed");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// What is too long or never comes is refused, and the connection is closed.
+#[tokio::test]
+async fn what_is_too_long_or_too_slow_is_refused() {
+    let rig = Rig::with("", SHOP, tight()).await;
+    let post = "POST /api/v1/squelches HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+                content-type: application/json\r\n";
+    let many: String = (0..20).map(|n| format!("x-{n}: y\r\n")).collect();
+    for (text, status) in [
+        ("GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".to_owned(), "200"),
+        (format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "y".repeat(10_000)), "431"),
+        (format!("GET / HTTP/1.1\r\nhost: localhost\r\n{many}\r\n"), "431"),
+        (format!("GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "y".repeat(70_000)), "4"),
+        (format!("{post}content-length: 2001\r\n\r\n{}", " ".repeat(2001)), "413"),
+        (format!("{post}transfer-encoding: chunked\r\n\r\n7d1\r\n{}\r\n0\r\n\r\n", " ".repeat(2001)), "413"),
+        (format!("{post}content-length: 50\r\n\r\n{{\"regex\":"), "408"),
+        ("GET / HTTP/1.1\r\nconnection: close\r\n\r\n".to_owned(), "400"),
+        ("GET / HTTP/1.1\r\nhost: a\r\nhost: localhost\r\nconnection: close\r\n\r\n".to_owned(), "400"),
+        ("nonsense\r\n\r\n".to_owned(), "400"),
+        ("GET / HTTP/1.1\r\nhost: loc".to_owned(), ""),
+        (String::new(), ""),
+    ] {
+        let answer = raw(&rig, &text).await;
+        let got = answer.strip_prefix("HTTP/1.1 ").unwrap_or_default();
+        assert!(got.starts_with(status), "{:.80}: {answer}", text);
+    }
+    rig.end().await;
+}
+
+/// Connections beyond the limit wait; one that says nothing makes room when its time is over.
+#[tokio::test]
+async fn connections_are_bounded() {
+    let rig = Rig::with("", SHOP, tight()).await;
+    let idle = [connect(&rig).await, connect(&rig).await];
+    let began = Instant::now();
+    let (status, _) = answer(rig.over_tcp(Method::GET, path::STATUS)).await;
+    assert_eq!(status, 200);
+    assert!(began.elapsed() >= SOON / 2, "it had to wait: {:?}", began.elapsed());
+    // The socket has places of its own.
+    assert_eq!(rig.get(path::STATUS).await.0, 200);
+    drop(idle);
+    rig.end().await;
+}
+
+/// An old connection is closed between two requests.
+#[tokio::test]
+async fn connections_have_an_age() {
+    let rig = Rig::with("", SHOP, Limits { connection_age_max: SOON, ..Limits::default() }).await;
+    let mut stream = connect(&rig).await;
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer));
+    assert_eq!(read.await.expect("it is closed").unwrap(), 0);
+    rig.end().await;
+}
+
+/// What is under way when the agent ends is answered; then nobody is let in.
+#[tokio::test]
+async fn ending_is_orderly() {
+    let mut rig = Rig::with("", SHOP, Limits { body_within: Duration::from_secs(5), ..tight() }).await;
+    let mut stream = connect(&rig).await;
+    let body = json!({"regex": "zzz", "reason": "r"}).to_string();
+    let head = format!(
+        "POST {} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        path::SQUELCHES,
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    tokio::time::sleep(SOON / 4).await;
+    let web = rig.web.take().unwrap();
+    let ending = tokio::spawn(web.stop());
+    tokio::time::sleep(SOON / 4).await;
+    stream.write_all(body.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    ending.await.unwrap();
+    assert!(!rig.folder.join(crate::api::SOCKET).exists());
+    assert!(rig.over_tcp(Method::GET, "/").send().await.is_err());
+    rig.end().await;
+}
+
+/// The socket is for its owner and group; what an agent left behind is replaced, what is something else is not.
+#[tokio::test]
+async fn the_socket() {
+    let rig = Rig::new().await;
+    let path = rig.folder.join(crate::api::SOCKET);
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+    let stale = rig.folder.join("stale.sock");
+    drop(UnixListener::bind(&stale).unwrap());
+    assert!(UnixStream::connect(&stale).is_err());
+    let listener = listen_unix(&stale).unwrap();
+    UnixStream::connect(&stale).unwrap();
+    drop(listener);
+    let file = rig.folder.join("file");
+    std::fs::write(&file, "mine").unwrap();
+    let error = listen_unix(&file).unwrap_err();
+    assert!(error.contains("is in the way of the agent's socket\nhint: "), "{error}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
+    let error = listen_unix(&rig.folder.join("x".repeat(120))).unwrap_err();
+    assert!(error.contains("bytes long, the system takes 107") && error.contains("hint: "), "{error}");
+    let error = listen_unix(&rig.folder.join("none/agent.sock")).unwrap_err();
+    assert!(error.starts_with("can't make the socket") && error.contains("hint: "), "{error}");
+    rig.end().await;
+}
+
+/// Where it can't listen it says what to do, and off loopback it wants tokens.
+#[tokio::test]
+async fn a_listener_that_can_not_be() {
+    let rig = Rig::new().await;
+    let taken = rig.base.trim_start_matches("http://").to_owned();
+    for (listen, expect) in [
+        (taken.as_str(), "another program listens there"),
+        ("192.0.2.1:1", "can be reached from outside, and there are no `tokens`"),
+        ("0.0.0.0:0", "can be reached from outside, and there are no `tokens`"),
+        ("nonsense", "is not an address and a port"),
+    ] {
+        let folder = rig.folder.join("other");
+        std::fs::create_dir_all(&folder).unwrap();
+        let other = agent(&folder, &Arc::new(AtomicBool::new(false)), "", SHOP);
+        let view = other.settings();
+        let mut settings = view.settings.clone();
+        settings.listen = Some(listen.to_owned());
+        let changed = crate::run::ConfigView { name: view.name.clone(), settings, problems: Default::default() };
+        *other.config.write().unwrap() = Arc::new(changed);
+        let error = start(&other).await.err().unwrap();
+        assert!(error.contains(expect), "{listen}: {error}");
+        assert!(!folder.join(crate::api::SOCKET).exists(), "nothing is left behind");
+        other.handle.close().await;
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+    rig.end().await;
+}
+
+/// `listen = "off"`: the socket alone.
+#[tokio::test]
+async fn without_tcp() {
+    let rig = Rig::new().await;
+    let folder = rig.folder.join("off");
+    std::fs::create_dir_all(&folder).unwrap();
+    let other = agent(&folder, &Arc::new(AtomicBool::new(false)), "", SHOP);
+    let view = other.settings();
+    let mut settings = view.settings.clone();
+    settings.listen = None;
+    let changed = crate::run::ConfigView { name: view.name.clone(), settings, problems: Default::default() };
+    *other.config.write().unwrap() = Arc::new(changed);
+    let web = start(&other).await.unwrap();
+    assert_eq!(web.address, None);
+    let client = reqwest::Client::builder().unix_socket(folder.join(crate::api::SOCKET)).build().unwrap();
+    let response = client.get("http://anything/readyz").send().await.unwrap();
+    assert_eq!(response.status(), 503, "nobody said that it is ready");
+    assert_eq!(body(response).await["error"], "the agent is starting");
+    web.stop().await;
+    other.handle.close().await;
+    rig.end().await;
+}
