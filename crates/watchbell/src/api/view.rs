@@ -154,6 +154,7 @@ impl FaultFilter {
 ///
 /// # Errors
 /// The regular expression is none.
+#[allow(dead_code, reason = "for the command line while no agent runs")]
 pub fn faults(policy: &Policy, state: &State, query: &FaultsQuery) -> Result<Vec<FaultView>, String> {
     let filter = FaultFilter::new(&policy.agent.name, query)?;
     let squelched = Squelched::of(state);
@@ -238,6 +239,7 @@ fn millis(duration: Duration) -> f64 {
 }
 
 /// All checks, by name, as a state that no agent runs on shows them.
+#[allow(dead_code, reason = "for the command line while no agent runs")]
 pub fn checks(policy: &Policy, state: &State) -> Vec<CheckView> {
     let mut faults: BTreeMap<&Name, Vec<&Fault>> = BTreeMap::new();
     for fault in state.faults.values() {
@@ -270,6 +272,7 @@ pub fn slowest(mut all: Vec<SlowView>, limit: usize) -> Vec<SlowView> {
 }
 
 /// All squelches.
+#[allow(dead_code, reason = "for the command line while no agent runs")]
 pub fn squelches(state: &State) -> Vec<SquelchView> {
     state.squelches.values().map(|s| squelch(s, state.faults.keys())).collect()
 }
