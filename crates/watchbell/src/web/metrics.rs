@@ -98,6 +98,9 @@ struct Lane {
     given_up: u64,
 }
 
+/// Name, type, help, and the value.
+type Column = (&'static str, &'static str, &'static str, fn(&Lane) -> u64);
+
 fn counts(world: &World) -> Counts {
     let mut faults = BTreeMap::new();
     for severity in [Severity::Warning, Severity::Error, Severity::Critical] {
@@ -136,7 +139,7 @@ impl Counts {
             (vec![("severity", severity.word().to_owned()), ("state", state.to_owned())], *n)
         });
         out.family("watchbell_faults", "gauge", "What is wrong now.", rows);
-        let lanes: [(&str, &str, &str, fn(&Lane) -> u64); 4] = [
+        let lanes: [Column; 4] = [
             ("watchbell_outbox_deliveries", "gauge", "Deliveries that wait or are under way.", |l| l.waiting),
             ("watchbell_notifier_failures", "gauge", "Tries in a row that failed.", |l| l.failures.into()),
             ("watchbell_notifier_given_up", "gauge", "Deliveries given up since it last worked.", |l| l.given_up),
