@@ -4,6 +4,7 @@ use super::{
     RunOrder, Step,
     derived::{Running, Timer, is_monitor},
     effects::ResultRecord,
+    outbox::RESULT_SOURCE,
     world::RowKey,
 };
 use crate::{
@@ -25,6 +26,8 @@ const MISSED_RUNS_MAX: usize = 100;
 const FIRST_RUN_WITHIN: Duration = Duration::from_secs(60);
 /// A clock set back by less than this does not make jobs run twice, as in Debian's cron.
 const CLOCK_BACK_MAX: Duration = Duration::from_secs(3 * 3600);
+/// A clock set forward by no more than this makes up for jobs whose time it skipped, as in Debian's cron.
+const CLOCK_CHANGE_MAX_US: i64 = 3 * 3_600_000_000;
 /// What a summary in the state is cut to, in characters.
 const SUMMARY_CHARS_MAX: usize = 200;
 
@@ -38,34 +41,89 @@ impl Step<'_> {
         self.world.state.checks.entry(check.clone()).or_default()
     }
 
-    /// Sets the check's timers from what is known of it: at start, and when its schedule changed. Returns how
-    /// many runs were missed and are left out.
-    pub(super) fn plan_afresh(&mut self, check: &CheckPolicy) -> u64 {
-        let state = self.world.state.checks.get(&check.name);
-        if let Some(within) = check.refresh_within {
-            let since = state.and_then(|s| s.last.as_ref()).map_or(self.now, |l| l.started);
-            self.world.derived.timers.set(Timer::Refresh(check.name.clone()), Some(since + within));
-        }
-        let Some(schedule) = &check.schedule else { return 0 };
-        let last = state.and_then(|s| s.last_slot);
-        let (due, left_out) = match (last, check.missed) {
-            (None, _) => (self.first_due(check, schedule), 0),
-            (Some(last), missed) => {
-                let gap = schedule.missed_between(last, self.now, MISSED_RUNS_MAX);
-                match (missed, gap.slots.first(), gap.slots.last()) {
-                    (Missed::Once, _, Some(newest)) => (Some(*newest), gap.total - 1),
-                    (Missed::All, Some(oldest), _) => (Some(*oldest), gap.total - gap.slots.len() as u64),
-                    _ => (self.next_regular(schedule, Some(last)), gap.total),
-                }
-            }
+    /// Sets the check's timers from what is known of it: at start, at a jump of the clock, and when its schedule
+    /// changed. `outage`: slots since its last one were missed and are made up for as its policy says. Returns how
+    /// many are left out.
+    pub(super) fn plan_afresh(&mut self, check: &CheckPolicy, outage: bool) -> u64 {
+        self.plan_refresh(check);
+        let Some(schedule) = &check.schedule else {
+            self.world.derived.timers.set(Timer::Check(check.name.clone()), None);
+            return 0;
         };
+        let state = self.world.state.checks.get(&check.name);
+        let last = state.and_then(|s| s.last_slot);
         let retry = state.and_then(|s| s.retry_from).and_then(|slot| self.retry_due(check, slot));
+        // A jump of the clock is an outage since the time before it.
+        let last = match self.jumped_us.and_then(|by| u64::try_from(by).ok()) {
+            Some(by) => last.max(Some(self.now - Duration::from_micros(by))),
+            None => last,
+        };
+        let (due, left_out) = match last {
+            None => {
+                if matches!(schedule, Schedule::Cron { .. }) && check.missed != Missed::Skip {
+                    // From now on its slots count as missed if no agent runs.
+                    self.check_state(&check.name).last_slot = Some(self.now);
+                }
+                (self.first_due(check, schedule), 0)
+            }
+            Some(last) if outage => self.make_up(check, schedule, last),
+            Some(last) => (self.next_regular(schedule, Some(last)), 0),
+        };
+        // A retry that was due meanwhile is due now.
+        let retry = retry.map(|at| at.max(self.now));
         let due = match (retry, due) {
             (Some(retry), Some(due)) => Some(retry.min(due)),
             (retry, due) => retry.or(due),
         };
         self.world.derived.timers.set(Timer::Check(check.name.clone()), due);
         left_out
+    }
+
+    /// When a check is due next after an outage, and how many of its slots are left out.
+    fn make_up(&mut self, check: &CheckPolicy, schedule: &Schedule, last: Timestamp) -> (Option<Timestamp>, u64) {
+        let missed = match (check.missed, schedule) {
+            // Debian's cron: a job for a time of day that a small change of the clock skipped runs right after it.
+            (Missed::Skip, Schedule::Cron { cron, .. })
+                if cron.is_fixed() && self.jumped_us.is_some_and(|by| by <= CLOCK_CHANGE_MAX_US) =>
+            {
+                Missed::Once
+            }
+            (missed, _) => missed,
+        };
+        let gap = schedule.missed_between(last, self.now, MISSED_RUNS_MAX);
+        match (missed, gap.slots.last()) {
+            (Missed::Once, Some(newest)) => (Some(*newest), gap.total - 1),
+            (Missed::All, Some(_)) => {
+                let left_out = gap.total - gap.slots.len() as u64;
+                self.world.derived.catch_up.insert(check.name.clone(), gap.slots.into());
+                self.catch_up(&check.name);
+                (self.next_regular(schedule, Some(last)), left_out)
+            }
+            _ => (self.next_regular(schedule, Some(last)), gap.total),
+        }
+    }
+
+    /// The next missed slot that is made up for, unless the check runs or is about to.
+    fn catch_up(&mut self, check: &Name) {
+        let derived = &mut self.world.derived;
+        if derived.running_of.contains_key(check) || derived.ready.waits(check).is_some() {
+            return;
+        }
+        let Some(slots) = derived.catch_up.get_mut(check) else { return };
+        match slots.pop_front() {
+            Some(slot) => derived.ready.push(check, slot),
+            None => drop(derived.catch_up.remove(check)),
+        }
+    }
+
+    /// When a passive check must be heard of. Whoever reports gets a moment after the agent started.
+    fn plan_refresh(&mut self, check: &CheckPolicy) {
+        let last = self.world.state.checks.get(&check.name).and_then(|s| s.last.as_ref()).map(|l| l.started);
+        let due = check.refresh_within.map(|within| match last {
+            Some(last) => (last.min(self.now) + within).max(self.now + within.min(FIRST_RUN_WITHIN)),
+            None => self.now + within,
+        });
+        self.world.derived.timers.set(Timer::Refresh(check.name.clone()), due);
     }
 
     /// When a check that never ran is first due: an interval's first run need not wait for its slot.
@@ -75,12 +133,12 @@ impl Step<'_> {
         Some(if matches!(schedule, Schedule::Every { .. }) { regular.min(soon) } else { regular })
     }
 
-    /// The next slot by the schedule. After a clock was set back a little, slots that had their run have none again.
+    /// The next slot by the schedule. After a clock was set back a little, jobs for a time of day that had their run
+    /// have none again; what runs by the interval follows the new time.
     fn next_regular(&self, schedule: &Schedule, last: Option<Timestamp>) -> Option<Timestamp> {
-        let after = match last {
-            Some(last) if last > self.now && last.since(self.now) < CLOCK_BACK_MAX => {
-                if matches!(schedule, Schedule::Cron { .. }) { last } else { self.now }
-            }
+        let again = |last: &Timestamp| *last > self.now && last.since(self.now) < CLOCK_BACK_MAX;
+        let after = match (last.filter(again), schedule) {
+            (Some(last), Schedule::Cron { cron, .. }) if cron.is_fixed() => last,
             _ => self.now,
         };
         schedule.next_after(after)
@@ -100,48 +158,54 @@ impl Step<'_> {
     /// A check is due.
     pub(super) fn due(&mut self, name: &Name, slot: Timestamp) {
         let Some(check) = self.policy_of(name) else { return };
-        self.plan_next(&check, slot);
-        let busy = self.world.derived.running_of.get(name).copied().unwrap_or(0) > 0;
-        match (busy, check.missed, check.overlap) {
-            (true, Missed::All, Overlap::Skip) | (true, _, Overlap::Queue) => {
-                self.world.derived.queued.entry(name.clone()).or_insert(slot);
+        let next = check.schedule.as_ref().and_then(|s| s.next_after(slot.max(self.now)));
+        self.world.derived.timers.set(Timer::Check(name.clone()), next);
+        let derived = &mut self.world.derived;
+        if let Some(slots) = derived.catch_up.get_mut(name) {
+            if slots.len() < MISSED_RUNS_MAX {
+                slots.push_back(slot);
+                return self.catch_up(name);
             }
-            (true, _, Overlap::Skip) => self.overlap(&check, slot),
-            (false, ..) | (true, _, Overlap::Allow) => {
-                // Waiting for a free place already: one run for both slots.
-                let waits = self.world.derived.ready.iter().any(|(_, n)| n == name && !busy);
-                if !waits || check.overlap == Overlap::Allow {
-                    self.world.derived.ready.insert((slot, name.clone()));
-                }
+            return self.left_out(&check, slot);
+        }
+        let busy = derived.running_of.contains_key(name);
+        let waits = derived.ready.waits(name).is_some();
+        match (busy || waits, check.overlap) {
+            (false, _) => derived.ready.push(name, slot),
+            (true, Overlap::Allow) if derived.ready.push_beside(name, slot) => {}
+            (true, Overlap::Queue) if busy && !derived.queued.contains_key(name) => {
+                derived.queued.insert(name.clone(), slot);
             }
+            // One run that waits for its turn is for both slots.
+            (true, Overlap::Queue) if busy => {}
+            (true, _) => self.left_out(&check, slot),
         }
     }
 
-    /// The regular slot after this one; slots that passed meanwhile follow the policy for missed runs.
-    fn plan_next(&mut self, check: &CheckPolicy, slot: Timestamp) {
-        let Some(schedule) = &check.schedule else { return };
-        let after = if check.missed == Missed::All { slot } else { slot.max(self.now) };
-        let next = schedule.next_after(after);
-        self.world.derived.timers.set(Timer::Check(check.name.clone()), next);
-    }
-
-    /// A run is due while the one before still runs: it is left out, visibly.
-    fn overlap(&mut self, check: &CheckPolicy, slot: Timestamp) {
-        let running = self.world.derived.running.values().find(|r| r.check == check.name).map(|r| r.slot);
-        let since = running.map_or_else(String::new, |s| format!(" since {s}"));
-        let text = format!("still running{since}: the run due at {slot} was left out");
+    /// A run is due while the one before still runs, or waits for a place: it is left out, visibly.
+    fn left_out(&mut self, check: &CheckPolicy, slot: Timestamp) {
+        let derived = &mut self.world.derived;
+        derived.left_out.insert(check.name.clone());
+        let running = derived.running.values().find(|r| r.check == check.name).map(|r| r.slot);
+        let text = match (running, derived.ready.waits(&check.name)) {
+            (Some(since), _) => format!("still running since {since}: the run due at {slot} was left out"),
+            (None, Some(since)) => {
+                format!("no free place since {since}: the run due at {slot} was left out; raise `running_max`")
+            }
+            (None, None) => format!("too many runs wait: the run due at {slot} was left out"),
+        };
         let name = check.name.part("monitor-overlap");
-        self.check_state(&check.name).last_slot = Some(slot);
+        let state = self.check_state(&check.name);
+        state.last_slot = state.last_slot.max(Some(slot));
         if !self.world.state.faults.contains_key(&name) {
             self.found(check, &name, &Finding::monitor("overlap", text));
         }
     }
 
-    /// Starts what is due, as long as there is a free place. Oldest slot first, so that a check which waits
-    /// is before one that came later, whoever they are.
+    /// Starts what is due, as long as there is a free place.
     pub(super) fn start_ready(&mut self) {
         while self.world.derived.running.len() < self.world.policy.agent.running_max {
-            let Some((slot, name)) = self.world.derived.ready.pop_first() else { return };
+            let Some((slot, name)) = self.world.derived.ready.pop() else { return };
             if let Some(check) = self.policy_of(&name) {
                 self.start_run(&check, slot);
             }
@@ -157,30 +221,48 @@ impl Step<'_> {
         if check.job {
             let state = self.check_state(&check.name);
             state.job_started = Some(slot);
-            state.last_slot = Some(slot);
-        }
-        let overlap = check.name.part("monitor-overlap");
-        if self.world.state.faults.contains_key(&overlap) && self.world.derived.running_of[&check.name] == 1 {
-            self.clear(&overlap, "");
+            state.last_slot = state.last_slot.max(Some(slot));
         }
         self.fx.runs.push(RunOrder { check: check.name.clone(), run, slot, after_commit: check.job });
     }
 
     /// A run ended.
-    pub(super) fn result(&mut self, name: &Name, run: u64, started: Timestamp, outcome: Outcome) {
+    pub(super) fn result(&mut self, run: u64, started: Timestamp, outcome: Outcome) {
         let Some(running) = self.world.derived.running.remove(&run) else { return };
-        let slot = running.slot;
-        if let Some(count) = self.world.derived.running_of.get_mut(name) {
-            *count -= 1;
-            if *count == 0 {
-                self.world.derived.running_of.remove(name);
-            }
-        }
-        if let Some(slot) = self.world.derived.queued.remove(name) {
-            self.world.derived.ready.insert((slot, name.clone()));
+        let name = &running.check;
+        let derived = &mut self.world.derived;
+        let left = derived.running_of.get_mut(name).map_or(0, |count| {
+            *count = count.saturating_sub(1);
+            *count
+        });
+        if left == 0 {
+            derived.running_of.remove(name);
+            derived.ready.promote(name);
         }
         let Some(check) = self.policy_of(name) else { return };
-        self.judge(&check, slot, started, outcome);
+        self.evidence = started;
+        self.judge(&check, running.slot, started, outcome);
+        self.evidence = self.now;
+        if left > 0 && check.job {
+            let other = self.world.derived.running.values().find(|r| r.check == *name).map(|r| r.slot);
+            self.check_state(name).job_started = other;
+        }
+        // Over once a run ends and nothing was left out because of it: a check that is always too slow stays wrong.
+        if !self.world.derived.left_out.remove(name) {
+            self.clear_part(&check, "monitor-overlap");
+        }
+        if let Some(slot) = self.world.derived.queued.remove(name) {
+            self.world.derived.ready.push(name, slot);
+        }
+        self.catch_up(name);
+    }
+
+    /// One of the engine's own faults of a check is gone.
+    pub(super) fn clear_part(&mut self, check: &CheckPolicy, part: &str) {
+        // Most checks have no fault at all: then there is no name to make.
+        if self.world.derived.faults_of.contains_key(&check.name) {
+            self.clear(&check.name.part(part), "");
+        }
     }
 
     /// Somebody else reports on a passive check, or on a command that `watchbell exec` ran.
@@ -230,8 +312,8 @@ impl Step<'_> {
         let events_before = self.fx.events.len();
         self.samples(check, started, &outcome);
         let findings = outcome.findings.clone();
-        let failures = self.count_failures(check, &findings);
-        self.apply(check, findings, |name| outcome.inconclusive && !is_monitor(name));
+        let failures = self.count_failures(check, &findings, outcome.inconclusive);
+        self.apply(check, findings, |name| outcome.inconclusive && !is_monitor(name) && !name.ends_with("#overdue"));
         self.remember(check, slot, started, worst, failures, &outcome);
         self.flap(check, before.is_some_and(|b| b != worst), worst);
         self.plan_retry(check, slot);
@@ -243,11 +325,14 @@ impl Step<'_> {
     }
 
     /// CIMAA's count of failed runs, as it will be after this run.
-    fn count_failures(&self, check: &CheckPolicy, findings: &[Finding]) -> u32 {
+    fn count_failures(&self, check: &CheckPolicy, findings: &[Finding], inconclusive: bool) -> u32 {
         let critical = findings.iter().any(|f| f.severity == Severity::Critical);
         let Rules { attempts, .. } = check.rules();
         let error = findings.iter().any(|f| f.severity == Severity::Error && f.escalates);
         let before = self.world.state.checks.get(&check.name).map_or(0, |s| s.failures);
+        if inconclusive {
+            return before;
+        }
         match (critical, error) {
             (true, _) => check.retry.max(u32::from(error)),
             (false, true) => (before + 1).min(attempts),
@@ -338,6 +423,8 @@ impl Step<'_> {
                 );
                 let finding = Finding::new(Severity::Critical, text);
                 self.found(check, &name, &finding);
+                // Its other faults are held from now on.
+                self.reconcile_check(&check.name);
             }
             Some(FlapChange::Stopped) => {
                 self.clear(&name, "");
@@ -345,6 +432,13 @@ impl Step<'_> {
             }
             None => {}
         }
+    }
+
+    /// The config does not ask for it any more.
+    pub(super) fn stop_flapping(&mut self, check: &Name) {
+        self.check_state(check).flapping = None;
+        self.clear(&check.part("flapping"), "flapping is not looked for any more");
+        self.reconcile_check(check);
     }
 
     /// What a job wrote is an event.
@@ -369,7 +463,7 @@ impl Step<'_> {
         let severity = outcome.findings.iter().map(|f| f.severity).max().unwrap_or(Severity::Info);
         let original = serde_json::to_value(outcome).ok();
         let event = self.event(EventKind::Job, EventState::Info, severity, &check.name, |e| {
-            e.source = "result".into();
+            e.source = RESULT_SOURCE.into();
             e.text.clone_from(&outcome.summary);
             e.labels.clone_from(&check.labels);
             e.original = original;
@@ -391,7 +485,11 @@ impl Step<'_> {
             self.fx.refused = Some(format!("`{name}` is running already; its result will come"));
             return;
         }
-        if check.refresh_within.is_some() {
+        if self.world.derived.ready.waits(name).is_some() {
+            self.fx.refused = Some(format!("`{name}` is due already and waits for a free place; its result will come"));
+            return;
+        }
+        if check.schedule.is_none() {
             self.fx.refused = Some(format!("`{name}` is passive: others report on it, the agent can't run it"));
             return;
         }
@@ -399,35 +497,61 @@ impl Step<'_> {
             e.source = "operator".into();
             e.text = format!("run now, asked for by {by}");
         });
-        self.world.derived.ready.insert((self.now, name.clone()));
+        self.world.derived.ready.push(name, self.now);
     }
 
-    /// The wall clock was set: what waits for a time waits for it anew.
+    /// The wall clock was set: what waits for a time waits for it anew. Forward it may also have been a sleep of the
+    /// machine: slots in between were missed.
     pub(super) fn clock_jumped(&mut self, by_us: i64) {
-        let agent = self.world.policy.agent.name.clone();
-        let seconds = by_us as f64 / 1e6;
-        self.event(EventKind::Agent, EventState::Info, Severity::Warning, &agent, |e| {
-            e.text = format!("the clock was set by {seconds:+.1} s; schedules follow the new time");
-        });
+        self.jumped_us = Some(by_us);
+        if by_us < 0 {
+            self.nothing_in_the_future();
+        }
+        let mut left_out = 0;
         for check in self.world.policy.clone().checks.values() {
-            let last = self.world.state.checks.get(&check.name).and_then(|s| s.last_slot);
-            if check.missed == Missed::Skip || by_us < 0 {
-                let due = check.schedule.as_ref().and_then(|s| self.next_regular(s, last));
-                self.world.derived.timers.set(Timer::Check(check.name.clone()), due);
-            }
-            let retry = self.world.state.checks.get(&check.name).and_then(|s| s.retry_from);
-            if retry.is_some() && check.schedule.is_some() {
-                self.world
-                    .derived
-                    .timers
-                    .set_earlier(Timer::Check(check.name.clone()), self.now + FIRST_RUN_WITHIN / 60);
-            }
+            left_out += self.plan_afresh(check, by_us > 0);
             if let Some(within) = check.refresh_within {
                 // A clock that jumped says nothing about whoever should have reported.
                 self.world.derived.timers.set(Timer::Refresh(check.name.clone()), Some(self.now + within));
             }
+            let retry = self.world.state.checks.get(&check.name).and_then(|s| s.retry_from);
+            if retry.is_some() && check.schedule.is_some() {
+                let soon = self.now + FIRST_RUN_WITHIN / 60;
+                self.world.derived.timers.set_earlier(Timer::Check(check.name.clone()), soon);
+            }
         }
-        self.outbox_clock_jumped();
+        let agent = self.world.policy.agent.name.clone();
+        let seconds = by_us as f64 / 1e6;
+        let runs = if left_out > 0 { format!("; {left_out} runs are left out") } else { String::new() };
+        self.event(EventKind::Agent, EventState::Info, Severity::Warning, &agent, |e| {
+            e.text = format!("the clock was set by {seconds:+.1} s; schedules follow the new time{runs}");
+        });
+        self.outbox_clock_jumped(by_us);
+        // Hours may have begun or ended; patience is counted anew.
+        self.restore_timers();
+        self.reconcile_told();
+    }
+
+    /// A clock that was ahead wrote times that have not come yet: they are now, or waits that count from them
+    /// would last too long.
+    fn nothing_in_the_future(&mut self) {
+        let now = self.now;
+        for (name, fault) in &mut self.world.state.faults {
+            if fault.since > now || fault.updated > now {
+                fault.since = fault.since.min(now);
+                fault.updated = fault.updated.min(now);
+                self.fx.changed.insert(RowKey::Fault(name.clone()));
+            }
+        }
+        for (key, told) in &mut self.world.state.told {
+            if told.at > now {
+                told.at = now;
+                self.fx.changed.insert(RowKey::Told(key.clone()));
+            }
+        }
+        for at in self.world.derived.recovered.values_mut() {
+            *at = (*at).min(now);
+        }
     }
 
     /// Deliveries that were under way when the agent ended are tried again, jobs that were are told of.

@@ -6,7 +6,7 @@ use crate::{
     model::{Name, Timestamp},
 };
 use regex::Regex;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What a timer is for.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -34,6 +34,78 @@ pub(super) struct Running {
     pub slot: Timestamp,
 }
 
+/// What is due and not yet started. Oldest slot first, so that a check which waits is before one that came later,
+/// whoever they are; but a second run of a check beside its first ([`crate::config::Overlap::Allow`]) comes after
+/// every check that has none, so that one check can't take all places. A check waits at most once in each of both.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ready {
+    first: BTreeSet<(Timestamp, Name)>,
+    first_of: BTreeMap<Name, Timestamp>,
+    beside: BTreeSet<(Timestamp, Name)>,
+    beside_of: BTreeMap<Name, Timestamp>,
+}
+
+impl Ready {
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.first.len() + self.beside.len()
+    }
+
+    /// Since which slot a check waits for its only run.
+    pub fn waits(&self, check: &Name) -> Option<Timestamp> {
+        self.first_of.get(check).copied()
+    }
+
+    /// A run that is its check's only one.
+    pub fn push(&mut self, check: &Name, slot: Timestamp) {
+        if !self.first_of.contains_key(check) {
+            self.first_of.insert(check.clone(), slot);
+            self.first.insert((slot, check.clone()));
+        }
+    }
+
+    /// A run beside others of its check. False: one of these waits already.
+    pub fn push_beside(&mut self, check: &Name, slot: Timestamp) -> bool {
+        let new = !self.beside_of.contains_key(check);
+        if new {
+            self.beside_of.insert(check.clone(), slot);
+            self.beside.insert((slot, check.clone()));
+        }
+        new
+    }
+
+    /// The check has no run any more: what waited to run beside it is its only one.
+    pub fn promote(&mut self, check: &Name) {
+        if let Some(slot) = self.beside_of.remove(check) {
+            self.beside.remove(&(slot, check.clone()));
+            if self.waits(check).is_none() {
+                self.push(check, slot);
+            }
+        }
+    }
+
+    /// The next one to start.
+    pub fn pop(&mut self) -> Option<(Timestamp, Name)> {
+        if let Some(next) = self.first.pop_first() {
+            self.first_of.remove(&next.1);
+            return Some(next);
+        }
+        let next = self.beside.pop_first()?;
+        self.beside_of.remove(&next.1);
+        Some(next)
+    }
+
+    /// A check is gone.
+    pub fn forget(&mut self, check: &Name) {
+        if let Some(slot) = self.first_of.remove(check) {
+            self.first.remove(&(slot, check.clone()));
+        }
+        if let Some(slot) = self.beside_of.remove(check) {
+            self.beside.remove(&(slot, check.clone()));
+        }
+    }
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Derived {
@@ -42,10 +114,12 @@ pub(super) struct Derived {
     pub running: BTreeMap<u64, Running>,
     /// How many runs of a check are under way.
     pub running_of: BTreeMap<Name, u32>,
-    /// Due and not yet started, oldest slot first: first come, first served.
-    pub ready: BTreeSet<(Timestamp, Name)>,
+    /// Due and not yet started.
+    pub ready: Ready,
     /// Due again while running, under [`crate::config::Overlap::Queue`]: the slot to run when it ends.
     pub queued: BTreeMap<Name, Timestamp>,
+    /// Missed slots that are made up for one after the other ([`crate::config::Missed::All`]).
+    pub catch_up: BTreeMap<Name, VecDeque<Timestamp>>,
     /// The last run id given.
     pub run_id: u64,
     /// Deliveries under way, by outbox id.
@@ -60,6 +134,10 @@ pub(super) struct Derived {
     pub monitors: BTreeSet<Name>,
     /// Checks by the parent they depend on.
     pub children: BTreeMap<Name, BTreeSet<Name>>,
+    /// Checks of which a slot was left out since their last run ended.
+    pub left_out: BTreeSet<Name>,
+    /// When a check on which others depend was last found well after it was not.
+    pub recovered: BTreeMap<Name, Timestamp>,
     /// Squelches, compiled.
     pub squelches: BTreeMap<String, Regex>,
 }
@@ -92,6 +170,15 @@ impl Derived {
                 self.children.entry(parent.clone()).or_default().insert(check.name.clone());
             }
         }
+    }
+
+    /// A check is gone.
+    pub fn forget_check(&mut self, check: &Name) {
+        self.queued.remove(check);
+        self.catch_up.remove(check);
+        self.left_out.remove(check);
+        self.recovered.remove(check);
+        self.ready.forget(check);
     }
 
     /// A fault is there.

@@ -7,7 +7,8 @@ use super::{
 };
 use crate::{
     config::{CheckPolicy, Style},
-    model::{Event, EventKind, EventState, Fault, Finding, Name, Severity, Timestamp},
+    model::{Event, EventKind, EventState, Fault, Finding, Held, Name, Severity, Timestamp},
+    schedule,
     state::fault::{self, Change, Context, Rules},
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -17,6 +18,8 @@ pub(super) const ENGINE_PARTS: [&str; 2] = ["monitor-overlap", "flapping"];
 
 /// What is remembered of a fault that is gone is dropped after this long.
 const PAST_KEPT: Duration = Duration::from_secs(90 * 86_400);
+/// A check whose parent is well again runs within this long.
+const RUN_SOON_WITHIN: Duration = Duration::from_secs(5);
 /// How often old memories are looked for.
 const PURGE_EVERY: Duration = Duration::from_secs(6 * 3600);
 
@@ -27,10 +30,21 @@ impl CheckPolicy {
     }
 }
 
+fn is_engine_part(fault: &Name) -> bool {
+    fault.rsplit_once('#').is_some_and(|(_, part)| ENGINE_PARTS.contains(&part))
+}
+
 impl Step<'_> {
     /// Makes the check's faults what its findings say. What is not found any more is gone, except where
     /// `keep` says that the run could not tell.
     pub(super) fn apply(&mut self, check: &CheckPolicy, findings: Vec<Finding>, keep: impl Fn(&Name) -> bool) {
+        let was_well = !self.world.derived.faults_of.contains_key(&check.name);
+        if findings.is_empty()
+            && was_well
+            && self.world.state.checks.get(&check.name).is_none_or(|s| s.infos.is_empty())
+        {
+            return;
+        }
         let mut found = BTreeMap::<Name, Finding>::new();
         for finding in findings {
             let name = finding.part.as_deref().map_or_else(|| check.name.clone(), |part| check.name.part(part));
@@ -41,15 +55,13 @@ impl Step<'_> {
         }
         let before = self.world.derived.faults_of.get(&check.name).cloned().unwrap_or_default();
         for name in &before {
-            let engine_part = name.rsplit_once('#').is_some_and(|(_, part)| ENGINE_PARTS.contains(&part));
-            if !found.contains_key(name) && !engine_part && !keep(name) {
+            if !found.contains_key(name) && !is_engine_part(name) && !keep(name) {
                 self.clear(name, "");
             }
         }
+        self.infos(check, &mut found);
         for (name, finding) in found {
-            if finding.severity == Severity::Info {
-                self.info(check, &name, &finding);
-            } else {
+            if !is_engine_part(&name) {
                 self.found(check, &name, &finding);
             }
         }
@@ -67,7 +79,11 @@ impl Step<'_> {
         let next_episode = state.past.get(name).map_or(1, |p| p.episode + 1);
         let context = Context { name, check: &check.name, now: self.now, next_episode, counted };
         let (new, change) = fault::seen(old.as_ref(), finding, rules, &context);
-        if old.is_none() {
+        // An absolute name may be found by several checks: the last one that found it owns it.
+        if let Some(old) = old.as_ref().filter(|old| old.check != check.name) {
+            self.world.derived.fault_goes(&old.check, name);
+        }
+        if old.as_ref().is_none_or(|old| old.check != check.name) {
             self.world.derived.fault_appears(&check.name, name);
             self.watch_monitors(name, new.since);
         }
@@ -81,14 +97,37 @@ impl Step<'_> {
         // A fault that says the same needs no second look: squelches, hours and acknowledgements bring their
         // own. One that waits for a parent does: it is told when it is still wrong after the parent is well.
         if event.is_some() || new.held.is_some() {
+            self.finding = Some(name.clone());
             self.reconcile(name, event.as_ref());
+            self.finding = None;
         }
         if old.is_none() || matches!(change, Change::Changed | Change::Softened) {
             self.parent_changed(&check.name);
         }
     }
 
-    /// A finding that is no fault, only worth knowing.
+    /// Takes out the findings that are no faults, only worth knowing; what is new of them is an event.
+    fn infos(&mut self, check: &CheckPolicy, found: &mut BTreeMap<Name, Finding>) {
+        let known = self.world.state.checks.get(&check.name).map(|s| s.infos.clone()).unwrap_or_default();
+        let mut infos = BTreeMap::new();
+        found.retain(|name, finding| {
+            let is_info = finding.severity == Severity::Info;
+            if is_info {
+                infos.insert(name.clone(), finding.message.clone());
+                if known.get(name) != Some(&finding.message) {
+                    self.info(check, name, finding);
+                }
+            }
+            !is_info
+        });
+        if infos != known
+            && let Some(state) = self.world.state.checks.get_mut(&check.name)
+        {
+            state.infos = infos;
+            self.touch(RowKey::Check(check.name.clone()));
+        }
+    }
+
     fn info(&mut self, check: &CheckPolicy, name: &Name, finding: &Finding) {
         self.event(EventKind::Fault, EventState::Info, Severity::Info, name, |e| {
             e.source = "check".into();
@@ -144,13 +183,35 @@ impl Step<'_> {
         })
     }
 
-    /// Looks again at the faults of the checks that depend on this one.
+    /// Looks again at the faults of the checks that depend on this one. Where it is well again, they stay held until
+    /// a run that began after that finds them again, which need not wait for its time.
     fn parent_changed(&mut self, parent: &Name) {
-        let children = self.world.derived.children.get(parent).cloned().unwrap_or_default();
+        let Some(children) = self.world.derived.children.get(parent).cloned() else { return };
+        let is_well = !self.is_down(parent);
+        if is_well {
+            self.world.derived.recovered.insert(parent.clone(), self.now);
+        }
         for child in children {
+            if is_well {
+                self.run_soon(&child);
+            }
             for fault in self.world.derived.faults_of.get(&child).cloned().unwrap_or_default() {
                 self.reconcile(&fault, None);
             }
+        }
+    }
+
+    /// A check whose faults wait for a parent that is well again runs before its time.
+    fn run_soon(&mut self, name: &Name) {
+        let Some(check) = self.world.policy.checks.get(name) else { return };
+        let waits = |fault: &Name| {
+            let fault = self.world.state.faults.get(fault);
+            fault.is_some_and(|f| matches!(f.held, Some(Held::Parent { .. })))
+        };
+        let faults = self.world.derived.faults_of.get(name);
+        if check.schedule.is_some() && !check.job && faults.is_some_and(|f| f.iter().any(waits)) {
+            let at = self.now + schedule::spread(name, RUN_SOON_WITHIN);
+            self.world.derived.timers.set_earlier(Timer::Check(name.clone()), at);
         }
     }
 
@@ -177,7 +238,8 @@ impl Step<'_> {
     /// `#monitor-…` faults don't escalate; but where one stands for too long, the agent itself is at fault.
     pub(super) fn judge_monitors(&mut self) {
         let patience = self.world.policy.agent.monitor_patience;
-        let standing = self.world.derived.monitors.iter().filter_map(|name| self.world.state.faults.get(name));
+        let standing = self.world.derived.monitors.iter().filter(|name| self.squelched(name).is_none());
+        let standing = standing.filter_map(|name| self.world.state.faults.get(name)).filter(|f| !f.stale);
         let (old, young): (Vec<&Fault>, Vec<&Fault>) = standing.partition(|f| f.since + patience <= self.now);
         let next = young.iter().map(|f| f.since + patience).min();
         let finding = old.first().map(|first| {
@@ -201,6 +263,7 @@ impl Step<'_> {
             self.world.state.past.remove(&name);
             self.touch(RowKey::Past(name));
         }
+        self.purge_unreachable();
         if !self.world.state.past.is_empty() {
             self.world.derived.timers.set(Timer::Purge, Some(now + PURGE_EVERY));
         }

@@ -38,12 +38,13 @@ use std::{collections::BTreeSet, sync::Arc};
 
 /// Takes one input in. See the module.
 pub fn step(world: &mut World, now: Timestamp, input: Input) -> Effects {
-    let mut step = Step { world, now, fx: Effects::default(), lanes: BTreeSet::new() };
+    let fx = Effects::default();
+    let mut step = Step { world, now, evidence: now, finding: None, jumped_us: None, fx, lanes: BTreeSet::new() };
     match input {
         Input::Start { agent_id } => step.start(agent_id),
         Input::Reload(policy) => step.reload(policy),
         Input::Wake => {}
-        Input::Result { check, run, started, outcome } => step.result(&check, run, started, *outcome),
+        Input::Result { check: _, run, started, outcome } => step.result(run, started, *outcome),
         Input::Report { check, outcome } => step.report(&check, *outcome),
         Input::Delivered { id, receipt } => step.delivered(id, receipt),
         Input::DeliveryFailed { id, failure } => step.delivery_failed(id, &failure),
@@ -67,6 +68,12 @@ pub fn step(world: &mut World, now: Timestamp, input: Input) -> Effects {
 struct Step<'w> {
     world: &'w mut World,
     now: Timestamp,
+    /// Since when what a run says has been so: its start.
+    evidence: Timestamp,
+    /// The fault that is being found.
+    finding: Option<Name>,
+    /// The clock was set in this step, by so much.
+    jumped_us: Option<i64>,
     fx: Effects,
     /// Notifiers whose lane may be able to move.
     lanes: BTreeSet<Name>,

@@ -31,6 +31,9 @@ impl Step<'_> {
                 return self.refuse(format!("`{regex}` is not a regular expression: {why}"));
             }
         };
+        if until.is_some_and(|until| until <= self.now) {
+            return self.refuse("the squelch would end before it begins; give an end that is still to come");
+        }
         if reason.trim().is_empty() {
             return self.refuse("a squelch needs a reason: who finds it next week must know why it is there");
         }
@@ -82,6 +85,9 @@ impl Step<'_> {
 
     /// Somebody takes care of a fault.
     pub(super) fn acknowledge(&mut self, name: &Name, by: String, comment: String, until: Option<Timestamp>) {
+        if until.is_some_and(|until| until <= self.now) {
+            return self.refuse("the acknowledgement would end before it begins; give an end that is still to come");
+        }
         let text = format!("acknowledged by {by}: {comment}");
         let ack = Acknowledgement { by, comment, at: self.now, until };
         if !self.set_acknowledged(name, Some(ack), text) {
@@ -140,6 +146,8 @@ impl Step<'_> {
 
     /// Looks again at everything that is wrong.
     pub(super) fn reconcile_all(&mut self) {
+        // Whether a silent monitor is told of depends on squelches too.
+        self.world.derived.timers.set_earlier(Timer::Monitors, self.now);
         let faults: Vec<Name> = self.world.state.faults.keys().cloned().collect();
         for fault in faults {
             self.reconcile(&fault, None);

@@ -5,18 +5,22 @@
 use super::{
     SendOrder, Step,
     derived::Timer,
-    world::{RowKey, ToldKey},
+    world::{RowKey, Told, ToldKey},
 };
 use crate::{
     model::{Action, Delivery, Event, Failure, Finding, Name, Receipt, Severity, Timestamp, Verdict},
     state::outbox::{Queued, RETRY_AFTER_MAX, backoff},
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 /// Tries in a row that fail before the agent says so by `AGENT#alerts`.
 const FAILURES_TOLD: u32 = 3;
 /// How many waiting deliveries are looked at to find the next one.
 const LOOK_AHEAD_MAX: usize = 200;
+/// What was told over a notifier that is gone is remembered for this long.
+const TOLD_KEPT: Duration = Duration::from_secs(90 * 86_400);
+/// The source of events that hand a result to a handler.
+pub(super) const RESULT_SOURCE: &str = "result";
 /// A digest lists at most this many events; the rest is counted.
 const DIGEST_EVENTS_MAX: usize = 500;
 
@@ -148,11 +152,17 @@ impl Step<'_> {
     /// does not stand before all others.
     fn candidate(&self, lane: &BTreeSet<u64>, failing: bool) -> Option<(u64, Timestamp)> {
         let mut matters = BTreeSet::new();
+        // Targets that something was found for, and those with a digest, which speaks of many matters: it goes after
+        // all before it and before all after it.
+        let (mut targets, mut digests) = (BTreeSet::new(), BTreeSet::new());
         let mut best: Option<(u32, Timestamp, u64)> = None;
         for id in lane.iter().take(LOOK_AHEAD_MAX) {
             let queued = &self.world.state.outbox[id];
-            let first = matters.insert((&queued.delivery.event.key, &queued.delivery.target));
-            if !first || self.world.derived.in_flight.contains_key(id) {
+            let target = &queued.delivery.target;
+            let is_first = matters.insert((&queued.delivery.event.key, target)) && !digests.contains(target);
+            let is_alone = targets.insert(target);
+            let is_digest = queued.delivery.action == Action::Digest && digests.insert(target);
+            if !is_first || (is_digest && !is_alone) || self.world.derived.in_flight.contains_key(id) {
                 continue;
             }
             let at = queued.not_before.max(self.now);
@@ -169,10 +179,13 @@ impl Step<'_> {
     fn merge_backlog(&mut self, notifier: &Name) {
         let Some(policy) = self.world.policy.notifiers.get(notifier) else { return };
         let above = self.world.policy.agent.digest_above;
-        let lane = self.world.derived.lanes.get(notifier).cloned().unwrap_or_default();
+        let Some(lane) = self.world.derived.lanes.get(notifier) else { return };
         if !policy.capabilities.digests || lane.len() <= above {
             return;
         }
+        // Each result is for its handler by itself.
+        let mut lane = lane.clone();
+        lane.retain(|id| self.world.state.outbox[id].delivery.event.source != RESULT_SOURCE);
         let targets: BTreeSet<String> =
             lane.iter().map(|id| self.world.state.outbox[id].delivery.target.clone()).collect();
         for target in targets {
@@ -217,6 +230,10 @@ impl Step<'_> {
             if dropped > 0 { format!(" (and {dropped} earlier ones, in the event stream)") } else { String::new() };
         event.text = format!("{} messages waited{earlier}", events.len());
         let notifier = notifier.clone();
+        let text = format!("digest: {} deliveries waited for `{notifier}`, more than `digest_above`", merged.len());
+        let decision = self.decide(&event.name, "digest", Verdict::Tell, text);
+        decision.notifier = Some(notifier.clone());
+        decision.delivery = Some(key.clone());
         let delivery =
             Delivery { key, action: Action::Digest, notifier, event, target, trigger_receipt: None, digest: events };
         self.put(delivery, 0, None);
@@ -239,6 +256,7 @@ impl Step<'_> {
         let now = self.now;
         let state = self.world.state.notifiers.entry(delivery.notifier.clone()).or_default();
         let failed_before = state.failures > 0 || state.given_up > 0;
+        let gave_up = state.failures > 0 && state.given_up > 0;
         state.delivered += 1;
         state.last_success = Some(now);
         (state.failures, state.given_up, state.failing_since, state.not_before, state.last_failure) =
@@ -247,16 +265,16 @@ impl Step<'_> {
         if failed_before {
             self.judge_alerts();
         }
+        if gave_up {
+            // What it was never told, it is told now.
+            self.reconcile_told();
+        }
     }
 
     /// What the receiver calls the message is needed to edit it or to answer it.
     fn keep_receipt(&mut self, queued: &Queued, receipt: Receipt) {
         let delivery = &queued.delivery;
-        let key = ToldKey {
-            fault: delivery.event.name.clone(),
-            notifier: delivery.notifier.clone(),
-            target: delivery.target.clone(),
-        };
+        let key = told_key(delivery);
         if let Some(told) = self.world.state.told.get_mut(&key).filter(|t| t.episode == queued.episode) {
             told.receipt = Some(receipt.clone());
             self.touch(RowKey::Told(key));
@@ -279,9 +297,9 @@ impl Step<'_> {
         let give_up_at = queued.at + self.world.policy.agent.give_up_after;
         self.note_failure(&queued, failure);
         match failure {
-            Failure::Permanent { reason } => self.give_up(id, &format!("it will never be taken: {reason}")),
+            Failure::Permanent { reason } => self.give_up(id, &format!("it will never be taken: {reason}"), true),
             Failure::Retry { reason, .. } if self.now >= give_up_at => {
-                self.give_up(id, &format!("given up after {} tries: {reason}", queued.failures + 1));
+                self.give_up(id, &format!("given up after {} tries: {reason}", queued.failures + 1), false);
             }
             Failure::Retry { reason, .. } => self.try_later(id, &queued, reason),
         }
@@ -319,14 +337,17 @@ impl Step<'_> {
         self.touch(RowKey::Notifier(notifier));
     }
 
-    /// A delivery that can't be made leaves the outbox; what opens something goes to the next in line.
-    pub(super) fn give_up(&mut self, id: u64, why: &str) {
+    /// A delivery that can't be made leaves the outbox; what opens something goes to the next in line. A result for
+    /// a handler is for nobody else.
+    /// `never_taken`: it is certain that the receiver did not take it.
+    pub(super) fn give_up(&mut self, id: u64, why: &str, never_taken: bool) {
         let Some(queued) = self.remove(id) else { return };
         let delivery = &queued.delivery;
         let notifier = delivery.notifier.clone();
         self.world.state.notifiers.entry(notifier.clone()).or_default().given_up += 1;
         self.touch(RowKey::Notifier(notifier.clone()));
-        let opens = matches!(delivery.action, Action::Trigger | Action::Message | Action::Digest);
+        let opens = matches!(delivery.action, Action::Trigger | Action::Message | Action::Digest)
+            && delivery.event.source != RESULT_SOURCE;
         let next = if opens { self.next_in_line(&queued) } else { None };
         let then = match &next {
             Some(next) => format!("; told over `{next}` instead"),
@@ -337,19 +358,40 @@ impl Step<'_> {
         decision.notifier = Some(notifier.clone());
         decision.delivery = Some(delivery.key.clone());
         decision.episode = queued.episode;
-        if let Some(next) = next {
-            self.hand_to(&next, &queued);
+        if let Some(next) = &next {
+            self.hand_to(next, &queued);
         }
+        if queued.delivery.action == Action::Trigger && (never_taken || next.is_none()) {
+            self.forget_told(&queued);
+        }
+    }
+
+    /// A receiver did not hear what it was to be told: it knows nothing. The next change, reload or start tells it,
+    /// and so does its first success after a long failure.
+    fn forget_told(&mut self, queued: &Queued) {
+        let key = told_key(&queued.delivery);
+        if key.fault == self.own_name("alerts") {
+            // That it could not be told changes this very fault: it would be told and refused without end.
+            return;
+        }
+        let Some(told) = self.world.state.told.get(&key) else { return };
+        let opened = self.delivery_key(&key.fault, told.episode, told.change, &key, Action::Trigger);
+        if opened != queued.delivery.key {
+            return;
+        }
+        self.world.state.told.remove(&key);
+        if let Some(fault) = self.world.state.faults.get_mut(&key.fault) {
+            // Should it be told later, that is another delivery.
+            fault.change = fault.change.saturating_add(1);
+            self.fx.changed.insert(RowKey::Fault(key.fault.clone()));
+        }
+        self.touch(RowKey::Told(key));
     }
 
     /// The same thing, over another notifier; it will hear of the end too.
     fn hand_to(&mut self, next: &Name, queued: &Queued) {
         let mut delivery = (*queued.delivery).clone();
-        let from = ToldKey {
-            fault: delivery.event.name.clone(),
-            notifier: delivery.notifier.clone(),
-            target: delivery.target.clone(),
-        };
+        let from = told_key(&delivery);
         let targets = self.world.policy.notifiers.get(next).map(|n| n.targets.clone()).unwrap_or_default();
         delivery.target = targets.first().cloned().unwrap_or_default();
         delivery.key = format!("{}>{next}", delivery.key);
@@ -357,6 +399,9 @@ impl Step<'_> {
         delivery.trigger_receipt = None;
         let told = self.world.state.told.get(&from).filter(|t| t.episode == queued.episode).cloned();
         let to = ToldKey { notifier: next.clone(), target: delivery.target.clone(), ..from };
+        if told.is_none() && delivery.action == Action::Trigger {
+            return self.hand_over_what_is_over(delivery, to, queued);
+        }
         if let Some(told) = told.filter(|_| delivery.action == Action::Trigger) {
             if self.world.state.told.contains_key(&to) {
                 let text = format!("`{next}` knows of it already");
@@ -376,6 +421,35 @@ impl Step<'_> {
         decision.delivery = Some(delivery.key.clone());
         decision.episode = queued.episode;
         self.put(delivery, queued.episode, Some(queued.delivery.notifier.clone()));
+    }
+
+    /// It is well again, and the end waits behind the beginning that could not be told: the other notifier hears of
+    /// both, or nobody would ever have heard of it.
+    fn hand_over_what_is_over(&mut self, trigger: Delivery, to: ToldKey, queued: &Queued) {
+        let lane = self.world.derived.lanes.get(&queued.delivery.notifier);
+        let ends = |q: &&Queued| {
+            let delivery = &q.delivery;
+            let same = delivery.event.name == to.fault && delivery.target == queued.delivery.target;
+            same && q.episode == queued.episode && delivery.action == Action::Resolve
+        };
+        let end = lane.into_iter().flatten().filter_map(|id| self.world.state.outbox.get(id)).find(ends).cloned();
+        let Some(end) = end.filter(|_| !self.world.state.told.contains_key(&to)) else {
+            let text = "it is well again, or known there: nobody else is told";
+            self.decide(&to.fault, "told", Verdict::Drop, text).notifier = Some(to.notifier);
+            return;
+        };
+        let mut resolve = (*end.delivery).clone();
+        resolve.key = format!("{}>{}", resolve.key, to.notifier);
+        resolve.notifier = to.notifier.clone();
+        resolve.target = to.target;
+        for delivery in [trigger, resolve] {
+            let text = format!("{}: in place of `{}`", delivery.action.word(), queued.delivery.notifier);
+            let decision = self.decide(&delivery.event.name, "told", Verdict::Tell, text);
+            decision.notifier = Some(delivery.notifier.clone());
+            decision.delivery = Some(delivery.key.clone());
+            decision.episode = queued.episode;
+            self.put(delivery, queued.episode, Some(queued.delivery.notifier.clone()));
+        }
     }
 
     /// Who is told what a notifier can't take: its `fallback`, else the next of the agent's notifiers, else any
@@ -431,17 +505,12 @@ impl Step<'_> {
         self.own("alerts", Some(Finding::new(Severity::Critical, text).with_detail(lines.join("\n"))));
     }
 
-    /// What was under way when the agent ended is tried again; every lane is looked at.
+    /// What was under way when the agent ended is tried again; every lane is looked at. What waits for a notifier
+    /// that is gone goes to the next in line; what ends something waits, should the notifier come back.
     pub(super) fn wake_outbox(&mut self) {
         let lanes: Vec<Name> = self.world.derived.lanes.keys().cloned().collect();
-        let gone: Vec<u64> = lanes
-            .iter()
-            .filter(|n| !self.world.policy.notifiers.contains_key(*n))
-            .flat_map(|n| self.world.derived.lanes[n].iter().copied())
-            .filter(|id| !self.world.derived.in_flight.contains_key(id))
-            .collect();
-        for id in gone {
-            self.give_up(id, "its notifier was removed from the config");
+        for id in self.without_notifier(|q| q.delivery.action != Action::Resolve) {
+            self.give_up(id, "its notifier was removed from the config", false);
         }
         let state = &mut self.world.state;
         let removed: Vec<Name> =
@@ -450,32 +519,72 @@ impl Step<'_> {
             self.world.state.notifiers.remove(&notifier);
             self.touch(RowKey::Notifier(notifier));
         }
+        self.judge_alerts();
         self.lanes.extend(lanes);
     }
 
-    /// Waits that were counted by the old clock begin anew where they would last too long.
-    pub(super) fn outbox_clock_jumped(&mut self) {
+    /// Deliveries that wait for a notifier which the config does not have.
+    fn without_notifier(&self, wanted: impl Fn(&Queued) -> bool) -> Vec<u64> {
+        let policy = &self.world.policy;
+        let lanes = self.world.derived.lanes.iter().filter(|(n, _)| !policy.notifiers.contains_key(*n));
+        lanes
+            .flat_map(|(_, ids)| ids.iter().copied())
+            .filter(|id| !self.world.derived.in_flight.contains_key(id))
+            .filter(|id| self.world.state.outbox.get(id).is_some_and(&wanted))
+            .collect()
+    }
+
+    /// Drops what could not be told because its notifier is gone, after a long while.
+    pub(super) fn purge_unreachable(&mut self) {
+        let (now, give_up_after) = (self.now, self.world.policy.agent.give_up_after);
+        for id in self.without_notifier(|q| q.at + give_up_after <= now) {
+            self.give_up(id, "its notifier was removed from the config", false);
+        }
+        let policy = self.world.policy.clone();
+        let state = &self.world.state;
+        let is_old = |told: &Told| told.at + TOLD_KEPT <= now;
+        let orphans: Vec<ToldKey> = state
+            .told
+            .iter()
+            .filter(|(k, t)| {
+                !policy.notifiers.contains_key(&k.notifier) && !state.faults.contains_key(&k.fault) && is_old(t)
+            })
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in orphans {
+            self.world.state.told.remove(&key);
+            self.touch(RowKey::Told(key));
+        }
+    }
+
+    /// Waits that were counted by the old clock last as long as they would have; a clock that went forward brings
+    /// nothing nearer to being given up.
+    pub(super) fn outbox_clock_jumped(&mut self, by_us: i64) {
         let now = self.now;
-        let latest = now + RETRY_AFTER_MAX;
+        let shifted = |at: Timestamp| {
+            let shifted = Timestamp::from_micros(at.as_micros().saturating_add(by_us));
+            if by_us < 0 { shifted.clamp(now.min(at), now + RETRY_AFTER_MAX) } else { at }
+        };
         for (id, queued) in &mut self.world.state.outbox {
-            if queued.not_before > latest {
-                queued.not_before = now;
-                self.fx.changed.insert(RowKey::Outbox(*id));
-            }
-            if queued.at > now {
-                queued.at = now;
-                self.fx.changed.insert(RowKey::Outbox(*id));
-            }
+            queued.not_before = shifted(queued.not_before);
+            queued.at = Timestamp::from_micros(queued.at.as_micros().saturating_add(by_us)).min(now);
+            self.fx.changed.insert(RowKey::Outbox(*id));
         }
         for (name, state) in &mut self.world.state.notifiers {
-            if state.not_before.is_some_and(|at| at > latest) {
-                state.not_before = None;
+            if let Some(at) = state.not_before.filter(|_| by_us < 0) {
+                state.not_before = Some(shifted(at));
                 self.fx.changed.insert(RowKey::Notifier(name.clone()));
             }
         }
         self.world.derived.last_send.clear();
         self.lanes.extend(self.world.derived.lanes.keys().cloned());
     }
+}
+
+/// What the receiver of a delivery is asked under.
+fn told_key(delivery: &Delivery) -> ToldKey {
+    let (fault, notifier) = (delivery.event.name.clone(), delivery.notifier.clone());
+    ToldKey { fault, notifier, target: delivery.target.clone() }
 }
 
 /// What a lane has next.

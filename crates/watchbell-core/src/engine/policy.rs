@@ -24,7 +24,7 @@ impl Step<'_> {
         self.config_faults();
         let (mut missed, mut affected) = (0, 0);
         for check in self.world.policy.clone().checks.values() {
-            let n = self.plan_afresh(check);
+            let n = self.plan_afresh(check, true);
             missed += n;
             affected += u64::from(n > 0);
         }
@@ -39,7 +39,7 @@ impl Step<'_> {
     }
 
     /// Timers that follow from state alone.
-    fn restore_timers(&mut self) {
+    pub(super) fn restore_timers(&mut self) {
         let derived = &mut self.world.derived;
         for squelch in self.world.state.squelches.values() {
             derived.timers.set(Timer::Squelch(squelch.regex.clone()), squelch.until);
@@ -56,7 +56,7 @@ impl Step<'_> {
     }
 
     /// Looks again at all that is wrong, and at all that somebody was told.
-    fn reconcile_told(&mut self) {
+    pub(super) fn reconcile_told(&mut self) {
         let mut names: BTreeSet<Name> = self.world.state.faults.keys().cloned().collect();
         names.extend(self.world.state.told.keys().map(|k| k.fault.clone()));
         for name in names {
@@ -73,13 +73,11 @@ impl Step<'_> {
         for name in old.checks.keys().filter(|name| !new.checks.contains_key(*name)) {
             self.world.derived.timers.set(Timer::Check(name.clone()), None);
             self.world.derived.timers.set(Timer::Refresh(name.clone()), None);
-            self.world.derived.queued.remove(name);
+            self.world.derived.forget_check(name);
         }
-        let derived = &mut self.world.derived;
-        derived.ready.retain(|(_, name)| new.checks.contains_key(name));
         for check in new.checks.values() {
             if old.checks.get(&check.name).is_none_or(|before| reschedules(before, check)) {
-                self.plan_afresh(check);
+                self.plan_afresh(check, false);
             }
         }
         self.config_faults();
@@ -107,7 +105,12 @@ impl Step<'_> {
             if self.is_own(&check) {
                 continue;
             }
-            let gone = !policy.checks.contains_key(&check);
+            let in_force = policy.checks.get(&check);
+            let gone = in_force.is_none();
+            if in_force.is_some_and(|c| c.flapping.is_none()) && name == check.part("flapping") {
+                self.stop_flapping(&check);
+                continue;
+            }
             let stale = gone && broken(&check);
             if gone && !stale {
                 self.clear(&name, "removed from the config");
@@ -135,7 +138,8 @@ impl Step<'_> {
             let finding = Finding::part(fault.name.as_str(), Severity::Critical, &fault.message);
             finding.with_detail(&fault.detail)
         });
-        self.apply(&check, findings.collect(), |_| false);
+        // The shell's own `AGENT#config` is not ours to clear.
+        self.apply(&check, findings.collect(), |name| *name == check.name);
     }
 
     /// The agent stops in good order.
@@ -152,6 +156,5 @@ fn reschedules(old: &Arc<CheckPolicy>, new: &Arc<CheckPolicy>) -> bool {
     if Arc::ptr_eq(old, new) {
         return false;
     }
-    let text = |c: &CheckPolicy| c.schedule.as_ref().map(|s| format!("{s:?}"));
-    text(old) != text(new) || old.refresh_within != new.refresh_within
+    old.schedule != new.schedule || old.refresh_within != new.refresh_within
 }

@@ -9,9 +9,12 @@ use super::{
 };
 use crate::{
     config::{CheckPolicy, Renotify},
-    model::{Action, Event, EventState, Fault, Held, Name, Severity, Verdict},
+    model::{Action, Event, EventKind, EventState, Fault, Held, Name, Severity, Timestamp, Verdict},
 };
-use std::ops::Bound;
+use std::{ops::Bound, time::Duration};
+
+/// Nobody is told the same again more often than this.
+const REMINDER_MIN: Duration = Duration::from_secs(1);
 
 impl Step<'_> {
     /// Brings what receivers believe of a fault in line with what is true. `event` is the fault's own event
@@ -27,6 +30,8 @@ impl Step<'_> {
             (Some(fault), Some(check)) if rules.is_some_and(|r| r.tells(&fault)) => {
                 self.tell_problem(fault, &check, event);
             }
+            // It stands in a file that can't be read: nobody knows any better.
+            (Some(_), None) => {}
             (fault, check) => {
                 self.unhold(fault.as_ref());
                 if fault.is_some() && event.is_some() && told.is_empty() {
@@ -71,7 +76,7 @@ impl Step<'_> {
     /// The rule that keeps a fault quiet for now, if any. This is the order of the rules.
     fn gate(&self, fault: &Fault, check: &CheckPolicy) -> Option<Held> {
         self.squelched(&fault.name)
-            .or_else(|| self.unreachable(check))
+            .or_else(|| self.unreachable(fault, check))
             .or_else(|| {
                 let ack = fault.acknowledged.as_ref().filter(|a| a.until.is_none_or(|until| until > self.now));
                 ack.map(|a| Held::Acknowledged { by: a.by.clone() })
@@ -89,16 +94,29 @@ impl Step<'_> {
         matching.map(|(regex, _)| Held::Squelch { regex: regex.clone() })
     }
 
-    /// A parent that is failing, certain or not: while it is being found out, nobody is told of the child.
-    fn unreachable(&self, check: &CheckPolicy) -> Option<Held> {
-        let down = |parent: &&Name| {
-            let faults = self.world.derived.faults_of.get(*parent);
-            faults.into_iter().flatten().any(|f| {
-                let fault = self.world.state.faults.get(f);
-                !is_monitor(f) && fault.is_some_and(|f| f.severity >= Severity::Error)
-            })
+    /// A parent that is failing, certain or not: while it is being found out, nobody is told of the child. Nor when
+    /// it is well again, until a run that began after that says that the child is still wrong.
+    fn unreachable(&self, fault: &Fault, check: &CheckPolicy) -> Option<Held> {
+        let is_fresh = self.finding.as_ref() == Some(&fault.name);
+        let waits = |parent: &&Name| {
+            if is_fresh {
+                self.world.derived.recovered.get(*parent).is_some_and(|at| self.evidence < *at)
+            } else {
+                matches!(&fault.held, Some(Held::Parent { parent: held }) if held == *parent)
+            }
         };
-        check.parents.iter().find(down).map(|parent| Held::Parent { parent: parent.clone() })
+        let mut parents = check.parents.iter();
+        let parent = parents.clone().find(|p| self.is_down(p)).or_else(|| parents.find(waits));
+        parent.map(|parent| Held::Parent { parent: parent.clone() })
+    }
+
+    /// Whether a check has a fault for which its children are out of reach.
+    pub(super) fn is_down(&self, check: &Name) -> bool {
+        let faults = self.world.derived.faults_of.get(check);
+        faults.into_iter().flatten().any(|f| {
+            let fault = self.world.state.faults.get(f);
+            !is_monitor(f) && fault.is_some_and(|f| f.severity >= Severity::Error)
+        })
     }
 
     fn flaps(&self, fault: &Fault, check: &CheckPolicy) -> bool {
@@ -110,7 +128,8 @@ impl Step<'_> {
     }
 
     /// The fault is certain and bad enough: every receiver should know, unless a rule holds it.
-    fn tell_problem(&mut self, fault: Fault, check: &CheckPolicy, event: Option<&Event>) {
+    fn tell_problem(&mut self, mut fault: Fault, check: &CheckPolicy, event: Option<&Event>) {
+        self.acknowledgement_ends(&mut fault);
         let held = self.gate(&fault, check);
         self.note_held(&fault, held.as_ref(), event);
         match &held {
@@ -125,6 +144,21 @@ impl Step<'_> {
             None => self.tell_all(&fault, check, event),
         }
         self.watch_fault(&fault, check, held.as_ref());
+    }
+
+    /// An acknowledgement whose time is over is none.
+    fn acknowledgement_ends(&mut self, fault: &mut Fault) {
+        let over = fault.acknowledged.as_ref().filter(|a| a.until.is_some_and(|until| until <= self.now));
+        let Some(by) = over.map(|a| a.by.clone()) else { return };
+        fault.acknowledged = None;
+        if let Some(stored) = self.world.state.faults.get_mut(&fault.name) {
+            stored.acknowledged = None;
+        }
+        self.touch(RowKey::Fault(fault.name.clone()));
+        self.event(EventKind::Operator, EventState::Info, fault.severity, &fault.name, |e| {
+            e.source = "ack".into();
+            e.text = format!("the acknowledgement by {by} ended");
+        });
     }
 
     /// Tells every receiver what it does not know yet.
@@ -209,7 +243,14 @@ impl Step<'_> {
         self.enqueue(key, action, event, fault.episode, delivery_key, receipt, why);
     }
 
-    fn delivery_key(&self, fault: &Name, episode: u64, change: u32, key: &ToldKey, action: Action) -> String {
+    pub(super) fn delivery_key(
+        &self,
+        fault: &Name,
+        episode: u64,
+        change: u32,
+        key: &ToldKey,
+        action: Action,
+    ) -> String {
         let target = if key.target.is_empty() { String::new() } else { format!("/{}", key.target) };
         let agent = &self.world.state.meta.agent_id;
         format!("{agent}/{fault}/{episode}/{change}/{}{target}/{}", key.notifier, action.word())
@@ -222,9 +263,18 @@ impl Step<'_> {
             return;
         }
         let mut event = event.cloned();
+        if let Some(fault) = self.world.state.faults.get_mut(name) {
+            // If it is told once more, that is another change than the one that ends here.
+            fault.change = fault.change.saturating_add(1);
+            self.fx.changed.insert(RowKey::Fault(name.clone()));
+        }
         for (key, told) in told {
+            if !self.world.policy.notifiers.contains_key(&key.notifier) {
+                // Its file may be broken: should the notifier come back, this is still to be told.
+                continue;
+            }
             let about = event.get_or_insert_with(|| {
-                self.event(crate::model::EventKind::Fault, EventState::Recovery, told.severity, name, |e| {
+                self.event(EventKind::Fault, EventState::Recovery, told.severity, name, |e| {
                     e.source = "check".into();
                     e.text.clone_from(&told.message);
                 })
@@ -239,11 +289,19 @@ impl Step<'_> {
         }
     }
 
-    /// Somebody takes care: receivers that know what this means hear of it once.
+    /// Somebody takes care: receivers that know what this means hear of it once; the others are only told again
+    /// when nobody does any more.
     fn tell_acknowledged(&mut self, fault: &Fault, event: Option<&Event>) {
         for (key, told) in self.told_of(&fault.name) {
             let capable = self.world.policy.notifiers.get(&key.notifier).is_some_and(|n| n.capabilities.acknowledges);
-            if told.acknowledged || !capable {
+            if told.acknowledged {
+                continue;
+            }
+            if !capable {
+                if let Some(stored) = self.world.state.told.get_mut(&key) {
+                    stored.acknowledged = true;
+                }
+                self.touch(RowKey::Told(key));
                 continue;
             }
             let about = match event {
@@ -303,10 +361,18 @@ impl Step<'_> {
         let again = match (held, check.renotify) {
             (Some(Held::Hours { until }), _) => *until,
             (Some(Held::Acknowledged { .. }), _) => fault.acknowledged.as_ref().and_then(|a| a.until),
-            (None, Renotify::Every(wait)) => self.told_of(&fault.name).iter().map(|(_, t)| t.at + wait).min(),
+            (None, Renotify::Every(wait)) => self.next_reminder(fault, check, wait),
             _ => None,
         };
         self.world.derived.timers.set(Timer::Tell(fault.name.clone()), again);
+    }
+
+    /// When the first of those who are told of a fault is to be told again.
+    fn next_reminder(&self, fault: &Fault, check: &CheckPolicy, wait: Duration) -> Option<Timestamp> {
+        let receivers = self.receivers(&fault.name, &check.notify);
+        let due = receivers.iter().filter_map(|key| self.world.state.told.get(key)).map(|told| told.at + wait).min()?;
+        // All that was due has just been told; a time that is not after now would come round at once, for ever.
+        Some(if due > self.now { due } else { self.now + wait.max(REMINDER_MIN) })
     }
 }
 

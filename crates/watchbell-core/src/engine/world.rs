@@ -1,8 +1,9 @@
 //! The world: policy, state, and what follows from the two.
 //!
 //! State is rows in `BTreeMap`s by stable id. [`Effects::changed`](super::Effects) names the rows that a
-//! step touched; [`World::commit`] turns them into what the store writes; [`State::load`] reads all back.
-//! After every commit `load() == state` holds. Timers, running checks and indexes are derived: they are
+//! step touched;
+//! [`take_commit`](super::Effects::take_commit) turns them into what the store writes; [`State::load`] reads
+//! all back. After every commit `load() == state` holds. Timers, running checks and indexes are derived: they are
 //! rebuilt at start and never stored.
 
 use super::derived::Derived;

@@ -124,6 +124,12 @@ impl Cron {
         &self.text
     }
 
+    /// Whether neither minute nor hour starts with `*`: a job for a time of day, which runs once whatever the clock
+    /// does.
+    pub fn is_fixed(&self) -> bool {
+        self.fixed
+    }
+
     /// Whether no year has a day that this names (`0 0 30 2 *`).
     pub fn never_fires(&self) -> bool {
         // The calendar knows fourteen years, one for each weekday of 1 January with a leap day and without. The years

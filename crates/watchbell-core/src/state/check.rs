@@ -1,9 +1,12 @@
 //! What is remembered of a check between runs.
 
 use super::flapping::Flapping;
-use crate::model::{Exit, Severity, Timestamp};
+use crate::model::{Exit, Name, Severity, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// What is remembered of a check between runs.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -26,6 +29,9 @@ pub struct CheckState {
     /// How often its state changed of late; kept where the policy asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flapping: Option<Flapping>,
+    /// What its last run found worth knowing, by name: an event is made of it only when it changes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub infos: BTreeMap<Name, String>,
     /// A job that was started and has not ended: its slot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_started: Option<Timestamp>,
