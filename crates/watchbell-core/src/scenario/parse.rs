@@ -592,7 +592,7 @@ mod tests {
                 "1:15: `disk` is more than this line can say | a text of several words stands in quotes",
             ),
             ("notifier ops wroks", "1:14: a notifier can't behave as `wroks` | did you mean `works`?"),
-            ("expect devilery disk", "1:8: `devilery` can't be expected | did you mean `delivery`?"),
+            ("expect delivre disk", "1:8: `delivre` can't be expected | did you mean `deliver`?"),
             ("within 2m disk ok", "1:1: `within` waits for something: it stands before `expect`"),
             ("disk ok\nstart 2026-01-05T08:00:00Z", "2:7: `start` stands before everything else"),
             ("start monday", "1:7: `monday` is no time | write it as `2026-01-05T08:00:00Z`"),

@@ -64,7 +64,7 @@ impl Agent {
             default_agent_name: "web-1".into(),
             local_zone: TimeZone::UTC,
         };
-        Agent { config: Config::new(KINDS, options) }
+        Agent { config: Config::new(KINDS, options, |()| Vec::new()) }
     }
 
     /// The policy of a text that is `main.toml`, up to a line `--- FILE` that begins another file.
