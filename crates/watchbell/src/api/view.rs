@@ -292,23 +292,25 @@ pub fn squelch<'n>(squelch: &Squelch, faults: impl Iterator<Item = &'n Name>) ->
     }
 }
 
-/// What a squelch would keep quiet.
+/// What a squelch would keep quiet, as a state that no agent runs on shows it.
 ///
 /// # Errors
 /// The regular expression is none.
+#[allow(dead_code, reason = "for the command line while no agent runs")]
 pub fn preview(policy: &Policy, state: &State, text: &str) -> Result<SquelchPreview, String> {
     let pattern = regex(text)?;
     let squelched = Squelched::of(state);
     let matching = state.faults.values().filter(|f| pattern.is_match(&f.name));
-    let mut checks: Vec<Name> = policy.checks.keys().filter(|name| pattern.is_match(name)).cloned().collect();
+    let faults = matching.map(|f| fault(policy, state, &squelched, f)).collect();
+    Ok(preview_of(text, faults, policy.checks.keys().filter(|name| pattern.is_match(name)).cloned().collect()))
+}
+
+/// What a squelch would keep quiet, from the faults and checks that it matches.
+pub fn preview_of(text: &str, mut faults: Vec<FaultView>, mut checks: Vec<Name>) -> SquelchPreview {
+    worst_first(&mut faults);
     let checks_count = checks.len();
     checks.truncate(PREVIEW_CHECKS_MAX);
-    Ok(SquelchPreview {
-        regex: text.into(),
-        faults: matching.map(|f| fault(policy, state, &squelched, f)).collect(),
-        checks_count,
-        checks,
-    })
+    SquelchPreview { regex: text.into(), faults, checks_count, checks }
 }
 
 /// All notifiers.
@@ -450,8 +452,9 @@ fn waiting(queued: &Queued) -> WaitingView {
 
 /// A full name: what does not start with `//` stands below `//AGENT/`.
 pub fn full_name(agent: &Name, text: &str) -> Name {
-    // The agent's own faults are `AGENT#PART`.
-    let whole = text.starts_with("//") || text.strip_prefix(agent.as_str()).is_some_and(|rest| rest.starts_with('#'));
+    // The agent itself is `AGENT`, its own faults are `AGENT#PART`.
+    let own = |rest: &str| rest.is_empty() || rest.starts_with('#');
+    let whole = text.starts_with("//") || text.strip_prefix(agent.as_str()).is_some_and(own);
     if whole { Name::new(text) } else { Name::new(format!("//{agent}/{}", text.trim_start_matches('/'))) }
 }
 

@@ -3,9 +3,9 @@
 //!
 //! Whoever can open the unix socket may do everything: its mode says who that is. On TCP a token is needed;
 //! on loopback, as long as the config has no tokens, none is. A web page must not use a browser on this host as
-//! its hands: without tokens the `Host` must be one of ours (so that a name that was made to point here does
-//! not do), a request that changes something must not come from another origin, and its body must be JSON
-//! (which a page of another origin can't send unasked).
+//! its hands: where no token is needed the `Host` must be one of ours (so that a name that was made to point here
+//! does not do), and a request that changes something must not come from another origin; its body must be JSON
+//! in any case (which a page of another origin can't send unasked). Where a token is needed, no page has it.
 
 use super::{call::Call, reply::ApiError};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
@@ -135,11 +135,13 @@ fn same(a: &[u8; 32], b: &[u8; 32]) -> bool {
 /// # Errors
 /// 403 and what to do.
 pub fn keep_pages_out(call: &Call) -> Result<(), ApiError> {
-    let Door::Tcp { loopback } = call.door else { return Ok(()) };
     let settings = call.shared.agent.settings();
+    if call.door != (Door::Tcp { loopback: true }) || !settings.settings.tokens.is_empty() {
+        return Ok(());
+    }
     let ours = |host: &str| is_ours(host, &settings.name);
     let host = host_of(&call.uri, &call.headers)?;
-    if loopback && settings.settings.tokens.is_empty() && !ours(&host) {
+    if !ours(&host) {
         return Err(ApiError::new(
             StatusCode::FORBIDDEN,
             format!("`{host}` is not a name of this host"),
@@ -153,7 +155,7 @@ pub fn keep_pages_out(call: &Call) -> Result<(), ApiError> {
     let Some(origin) = call.headers.get(header::ORIGIN) else { return Ok(()) };
     let origin = origin.to_str().unwrap_or_default();
     let from = origin.parse::<Uri>().ok().and_then(|uri| uri.authority().cloned());
-    if from.is_some_and(|from| bare(from.as_str()) == host || ours(bare(from.as_str()))) {
+    if from.is_some_and(|from| ours(bare(from.as_str()))) {
         return Ok(());
     }
     let error = format!("a page of `{origin}` may not do this");

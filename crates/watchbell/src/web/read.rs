@@ -7,7 +7,7 @@ use super::{
     reply::{ApiError, json, respond, text},
 };
 use crate::api::{
-    ChecksQuery, EventsQuery, FaultsQuery, NameQuery, PreviewQuery, SlowQuery, WhyQuery,
+    ChecksQuery, EventsQuery, FaultView, FaultsQuery, NameQuery, PreviewQuery, SlowQuery, WhyQuery,
     view::{self, FaultFilter, Live, Squelched},
 };
 use axum::{
@@ -97,19 +97,23 @@ pub async fn status(call: Call, permit: Permit<Read>) -> Answer {
 /// What is wrong now.
 pub async fn faults(call: Call, permit: Permit<Read>) -> Answer {
     let query: FaultsQuery = call.query()?;
-    let filter = FaultFilter::new(&call.shared.agent.settings().name, &query);
+    let mut views = standing(&call, &permit, &query).await?;
+    view::worst_first(&mut views);
+    ok(&views)
+}
+
+/// The faults that are asked for, in slices.
+async fn standing(call: &Call, permit: &Permit<Read>, query: &FaultsQuery) -> Result<Vec<FaultView>, ApiError> {
+    let filter = FaultFilter::new(&call.shared.agent.settings().name, query);
     let filter = filter.map_err(|error| ApiError::bad(error, "mend the regular expression"))?;
-    let squelched = squelched(&call, &permit).await?;
+    let squelched = squelched(call, permit).await?;
     let rows = move |world: &World, from: Option<&Name>| {
-        let mut rows = world.state.faults.range::<Name, _>(after(from));
-        let slice: Vec<_> = rows.by_ref().take(SLICE_ROWS).collect();
+        let slice: Vec<_> = world.state.faults.range::<Name, _>(after(from)).take(SLICE_ROWS).collect();
         let end = slice.last().filter(|_| slice.len() == SLICE_ROWS).map(|(name, _)| (*name).clone());
         let wanted = slice.into_iter().map(|(_, fault)| fault).filter(|f| filter.takes(f));
         (wanted.map(|f| view::fault(&world.policy, &world.state, &squelched, f)).collect(), end)
     };
-    let mut views = call.slices(&permit, rows).await?;
-    view::worst_first(&mut views);
-    ok(&views)
+    call.slices(permit, rows).await
 }
 
 /// Squelches, compiled outside the engine.
@@ -207,10 +211,17 @@ pub async fn squelches(call: Call, permit: Permit<Read>) -> Answer {
 /// What a squelch would hide.
 pub async fn preview(call: Call, permit: Permit<Read>) -> Answer {
     let PreviewQuery { regex } = call.query()?;
-    pattern(Some(&regex))?;
-    let seen = move |world: &World| view::preview(&world.policy, &world.state, &regex);
-    let preview = call.look(&permit, seen).await?;
-    ok(&preview.map_err(|error| ApiError::bad(error, "mend the regular expression"))?)
+    let matching = pattern(Some(&regex))?;
+    let query = FaultsQuery { regex: Some(regex.clone()), check: None, severity: None, state: None };
+    let faults = standing(&call, &permit, &query).await?;
+    let names = move |world: &World, from: Option<&Name>| {
+        let slice: Vec<&Name> =
+            world.policy.checks.range::<Name, _>(after(from)).map(|(n, _)| n).take(SLICE_ROWS).collect();
+        let end = slice.last().filter(|_| slice.len() == SLICE_ROWS).map(|name| (*name).clone());
+        let wanted = slice.into_iter().filter(|name| matching.as_ref().is_some_and(|m| m.is_match(name)));
+        (wanted.cloned().collect(), end)
+    };
+    ok(&view::preview_of(&regex, faults, call.slices(&permit, names).await?))
 }
 
 /// The notifiers.

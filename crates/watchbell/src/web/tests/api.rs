@@ -71,6 +71,7 @@ async fn lists_are_filtered() {
         (path::EVENTS, vec![("until", "2001-01-01T00:00:00Z")], "name", ""),
         (path::EVENTS, vec![("since", "2999-01-01T00:00:00Z")], "name", ""),
         (path::SQUELCH_PREVIEW, vec![("regex", "job|ping")], "faults", "//h/shop/job"),
+        (path::EVENTS, vec![("name", "h"), ("kind", "agent"), ("limit", "1")], "name", "h"),
         (path::SQUELCHES, vec![], "regex", "shop/d.sk"),
         (path::NOTIFIERS, vec![], "name", "ops"),
         (path::PROBLEMS, vec![], "file", "shop.toml"),
@@ -364,6 +365,9 @@ async fn tokens_have_scopes() {
     }
     let response = rig.over_tcp(Method::GET, path::STATUS).send().await.unwrap();
     assert_eq!(response.headers()["www-authenticate"], "Bearer realm=\"watchbell\"");
+    // Behind a proxy: its name, and pages that it serves.
+    let behind = rig.over_tcp(Method::GET, path::STATUS).header("host", "proxy.example.com").bearer_auth("secret-read");
+    assert_eq!(answer(behind).await.0, 200);
     // Whose token it was stands in the record.
     let body = json!({"regex": "x", "reason": "r", "by": "ann"});
     let request = rig.over_tcp(Method::POST, path::SQUELCHES).bearer_auth("secret-operate").json(&body);
