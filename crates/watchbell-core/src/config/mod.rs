@@ -28,8 +28,7 @@ pub use policy::{
     AgentPolicy, CheckPolicy, ConfigFault, Missed, NotifierPolicy, Overlap, Pace, Policy, Renotify, Retry, Style,
 };
 pub use problem::{Level, Problem, Problems, SourceFile};
-pub(crate) use reader::parse_duration;
-pub use reader::{Reader, nearest};
+pub use reader::{Reader, nearest, parse_duration};
 pub use reference::{json_schema, reference_markdown};
 pub use render::{render, render_one, summary_line, to_json};
 pub use secret::Secret;

@@ -52,6 +52,10 @@ impl Probe for JsonPlugin {
     fn preflight(&self) -> Vec<String> {
         self.command.preflight()
     }
+
+    fn cwd(&self) -> Option<&std::path::Path> {
+        self.command.cwd.as_deref()
+    }
 }
 
 #[cfg(test)]

@@ -37,6 +37,11 @@ pub trait Probe: Send + Sync + Debug {
     fn preflight(&self) -> Vec<String> {
         Vec::new()
     }
+
+    /// The folder that its command runs in, where it is a command and has one of its own.
+    fn cwd(&self) -> Option<&std::path::Path> {
+        None
+    }
 }
 
 /// One run.

@@ -6,6 +6,7 @@ pub mod config;
 pub mod engine;
 pub mod handle;
 pub mod health;
+pub mod queue;
 mod samples;
 mod systemd;
 mod work;
@@ -29,7 +30,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 use watchbell_core::{
-    config::{AgentSettings, Config, Loaded, Problems},
+    config::{AgentSettings, Config, InputFile, Loaded, Problems},
     engine::{Commit, Input, World},
     model::Name,
 };
@@ -68,7 +69,12 @@ pub struct ConfigView {
     pub problems: Problems,
 }
 
-type Programs = Config<Program, Channel>;
+/// The config as it was read last.
+pub struct Read {
+    config: Config<Program, Channel>,
+    /// The files: where they are still the same, there is nothing to read again.
+    pub texts: Vec<InputFile>,
+}
 
 /// Runs the agent until a signal ends it.
 ///
@@ -76,14 +82,13 @@ type Programs = Config<Program, Channel>;
 /// Why it could not start, and what to do.
 pub async fn run(folder: Folder) -> Result<(), String> {
     folder.enter()?;
-    let mut config = folder.config();
-    let loaded = load(&folder, &mut config);
+    let (read, loaded) = load(&folder);
     if loaded.agent_broken {
         eprint!("{}", watchbell_core::config::render(&loaded.problems, false));
         return Err("the agent's own file can't be used; nothing was started\nhint: mend it; `watchbell validate` shows all that is wrong".into());
     }
     let logs = crate::logs::start(&loaded.agent)?;
-    let ended = serve(&folder, config, loaded).await;
+    let ended = serve(&folder, read, loaded).await;
     if let Err(error) = &ended {
         logs.report(error);
     }
@@ -91,7 +96,7 @@ pub async fn run(folder: Folder) -> Result<(), String> {
 }
 
 /// The agent, once it can say what goes wrong.
-async fn serve(folder: &Folder, config: Programs, loaded: Loaded<Program, Channel>) -> Result<(), String> {
+async fn serve(folder: &Folder, read: Read, loaded: Loaded<Program, Channel>) -> Result<(), String> {
     for problem in &loaded.problems.list {
         tracing::warn!("{}", watchbell_core::config::summary_line(&loaded.problems, problem));
     }
@@ -125,9 +130,11 @@ async fn serve(folder: &Folder, config: Programs, loaded: Loaded<Program, Channe
     let web = crate::web::start(&agent).await?;
     agent.health.set_ready();
     systemd::ready();
-    let ended = until_the_end(folder, config, &agent, &kit, asked).await;
+    let queue = tokio::spawn(queue::take_in(agent.clone()));
+    let ended = until_the_end(folder, read, &agent, &kit, asked).await;
     agent.health.set_stopping();
     systemd::stopping();
+    queue.abort();
     web.stop().await;
     if tokio::time::timeout(END_WITHIN, agent.handle.close()).await.is_err() {
         tracing::error!("the store did not take the last commit in time; what was not committed is done again");
@@ -140,14 +147,18 @@ async fn serve(folder: &Folder, config: Programs, loaded: Loaded<Program, Channe
     ended
 }
 
-fn load(folder: &Folder, config: &mut Programs) -> Loaded<Program, Channel> {
-    config.update(folder.read(&[]));
-    let loaded = config.assemble();
-    if loaded.agent.conf.is_empty() {
-        return loaded;
+/// Reads the config as it is now, further folders that it names included.
+pub fn load(folder: &Folder) -> (Read, Loaded<Program, Channel>) {
+    let mut config = folder.config();
+    let mut texts = folder.read(&[]);
+    config.update(texts.clone());
+    let mut loaded = config.assemble();
+    if !loaded.agent.conf.is_empty() {
+        texts = folder.read(&loaded.agent.conf);
+        config.update(texts.clone());
+        loaded = config.assemble();
     }
-    config.update(folder.read(&loaded.agent.conf));
-    config.assemble()
+    (Read { config, texts }, loaded)
 }
 
 fn parts(loaded: Loaded<Program, Channel>) -> (Arc<watchbell_core::config::Policy>, ConfigView, Kit) {
@@ -195,7 +206,7 @@ fn committer(mut store: Store) -> Committer {
 /// Waits for signals and changes of the config until a signal ends the agent.
 async fn until_the_end(
     folder: &Folder,
-    mut config: Programs,
+    mut read: Read,
     agent: &Agent,
     kit: &SharedKit,
     mut asked: mpsc::Receiver<oneshot::Sender<()>>,
@@ -205,24 +216,28 @@ async fn until_the_end(
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
     let (tx, mut changes) = mpsc::channel(1);
     let _watcher = folder.watch(&agent.settings().settings.conf, tx);
+    let files = || folder.read(&agent.settings().settings.conf);
     let mut watchdog = tokio::time::interval(systemd::watchdog_interval());
-    let mut texts = folder.read(&agent.settings().settings.conf);
     loop {
         tokio::select! {
             _ = term.recv() => return Ok(()),
             _ = int.recv() => return Ok(()),
             _ = hup.recv() => {
                 tracing::info!("reload asked for by SIGHUP");
-                texts = reload(folder, &mut config, agent, kit, None).await;
+                reload(files(), &mut read, agent, kit).await;
             }
             Some(done) = asked.recv() => {
                 tracing::info!("reload asked for over the API");
-                texts = reload(folder, &mut config, agent, kit, None).await;
+                reload(files(), &mut read, agent, kit).await;
                 // Whoever asked may have gone.
                 let _ = done.send(());
             }
             true = config::changed(&mut changes) => {
-                texts = reload(folder, &mut config, agent, kit, Some(texts)).await;
+                // What was dropped in while the agent started counts too: this is compared with what was read then.
+                let now = files();
+                if now != read.texts {
+                    reload(now, &mut read, agent, kit).await;
+                }
             }
             _ = watchdog.tick() => {
                 // The engine must answer for the watchdog to be fed: a hung engine is restarted by systemd.
@@ -234,21 +249,12 @@ async fn until_the_end(
     }
 }
 
-/// Reads the config again; `before` is what was read last, where an unchanged folder means nothing to do.
-async fn reload(
-    folder: &Folder,
-    config: &mut Programs,
-    agent: &Agent,
-    kit: &SharedKit,
-    before: Option<Vec<watchbell_core::config::InputFile>>,
-) -> Vec<watchbell_core::config::InputFile> {
-    let texts = folder.read(&agent.settings().settings.conf);
-    if before.is_some_and(|before| before == texts) {
-        return texts;
-    }
+/// Takes the config files over as they are now.
+async fn reload(texts: Vec<InputFile>, read: &mut Read, agent: &Agent, kit: &SharedKit) {
     systemd::reloading();
-    config.update(texts.clone());
-    let loaded = config.assemble();
+    read.config.update(texts.clone());
+    read.texts = texts;
+    let loaded = read.config.assemble();
     for problem in &loaded.problems.list {
         tracing::warn!("{}", watchbell_core::config::summary_line(&loaded.problems, problem));
     }
@@ -261,7 +267,6 @@ async fn reload(
     }
     agent.handle.input(Input::Reload(policy)).await;
     systemd::ready();
-    texts
 }
 
 /// An id for this agent's state: sixteen bytes from the kernel, as hex.

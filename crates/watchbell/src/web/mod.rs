@@ -21,6 +21,8 @@ mod routes;
 #[cfg(test)]
 mod tests;
 
+pub use operate::input_of;
+
 use crate::{
     api::SOCKET,
     run::{Agent, clock},

@@ -7,10 +7,13 @@ use super::{
     read::missing,
     reply::{ApiError, json},
 };
-use crate::api::{
-    Accepted, AckRequest, MessageRequest, ReloadView, ReportFinding, ReportRequest, RunRequest, SquelchRequest,
-    UnackQuery, UnsquelchQuery,
-    view::{self, full_name},
+use crate::{
+    api::{
+        Accepted, AckRequest, MessageRequest, ReloadView, ReportFinding, ReportRequest, RunRequest, SquelchRequest,
+        UnackQuery, UnsquelchQuery,
+        view::{self, full_name},
+    },
+    run::queue::Waiting,
 };
 use axum::{http::StatusCode, response::Response};
 use std::{sync::Arc, time::Duration};
@@ -250,7 +253,11 @@ fn finding(finding: ReportFinding) -> Result<Finding, ApiError> {
 /// Takes a message in.
 pub async fn message(call: Call, permit: Permit<Ingest>) -> Answer {
     let shared = call.shared.clone();
-    let request: MessageRequest = call.json().await?;
+    let message = to_message(call.json().await?)?;
+    accepted(&shared, &permit, Input::Message(Box::new(message))).await
+}
+
+fn to_message(request: MessageRequest) -> Result<Message, ApiError> {
     let option = |text: &Option<String>| text.clone().unwrap_or_default();
     for (field, text) in [
         ("name", &request.name),
@@ -273,7 +280,7 @@ pub async fn message(call: Call, permit: Permit<Ingest>) -> Answer {
     if request.source.contains('/') {
         return Err(ApiError::bad("`source` holds a slash", "it is one part of a name, such as `send`"));
     }
-    let message = Message {
+    Ok(Message {
         source: request.source,
         name: request.name,
         severity: request.severity,
@@ -284,6 +291,20 @@ pub async fn message(call: Call, permit: Permit<Ingest>) -> Answer {
         labels: request.labels,
         notify: request.notify,
         id: request.id,
+    })
+}
+
+/// What was queued while no agent ran, as the API would take it in.
+///
+/// # Errors
+/// Why it would not.
+pub fn input_of(waiting: Waiting, agent: &Name) -> Result<Input, String> {
+    let input = match waiting {
+        Waiting::Message(request) => to_message(request).map(|message| Input::Message(Box::new(message))),
+        Waiting::Report(mut request) => {
+            let check = full_name(agent, &std::mem::take(&mut request.check));
+            outcome(request).map(|outcome| Input::Report { check, outcome: Box::new(outcome) })
+        }
     };
-    accepted(&shared, &permit, Input::Message(Box::new(message))).await
+    input.map_err(|why| why.error)
 }

@@ -1,0 +1,109 @@
+//! `watchbell faults`: what is wrong now.
+
+use super::{
+    client::{Reach, Target},
+    place::Place,
+    table::{Cell, Table},
+    ui::{self, Done, Paint, Trouble},
+    when,
+};
+use crate::{
+    api::{FaultView, FaultsQuery, path, view},
+    run::clock,
+};
+use watchbell_core::model::{Hardness, Severity, Timestamp};
+
+/// List what is wrong now
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Only faults whose name matches this regular expression
+    #[arg(value_name = "REGEX")]
+    regex: Option<String>,
+    /// Only those at least this bad
+    #[arg(long, value_parser = severity, value_name = "SEVERITY")]
+    severity: Option<Severity>,
+    /// Only those that are certain
+    #[arg(long)]
+    hard: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Reads a severity; for clap.
+///
+/// # Errors
+/// The words there are.
+pub fn severity(text: &str) -> Result<Severity, String> {
+    Severity::from_word(text).ok_or_else(|| "it is one of `info`, `warning`, `error`, `critical`".to_owned())
+}
+
+impl Args {
+    /// Lists them.
+    pub fn run(&self, place: &Place) -> Done {
+        let query = FaultsQuery {
+            regex: self.regex.clone(),
+            severity: self.severity,
+            state: self.hard.then_some(Hardness::Hard),
+            check: None,
+        };
+        let faults: Vec<FaultView> = match self.target.reach(place)? {
+            Reach::Up(client) => client.get(path::FAULTS, &query)?,
+            Reach::Down(down) => {
+                let (state, _) = down.knew()?;
+                view::faults(down.policy(), &state, &query).map_err(Trouble::Wrong)?
+            }
+        };
+        if self.json {
+            return ui::print_json(&faults);
+        }
+        let asked = self.regex.is_some() || self.severity.is_some() || self.hard;
+        if faults.is_empty() {
+            return ui::print(match asked {
+                true => "no fault matches\n",
+                false => "nothing is wrong\n",
+            });
+        }
+        ui::print(&table(&faults, clock::now()).show())
+    }
+}
+
+/// Faults as a table.
+pub fn table(faults: &[FaultView], now: Timestamp) -> Table {
+    let paint = Paint::stdout();
+    let mut table = Table::new(&["severity", "state", "since", "told", "name", "message"]);
+    for fault in faults {
+        let state = match fault.state {
+            Hardness::Hard => "hard".to_owned(),
+            Hardness::Soft => format!("soft {}/{}", fault.attempt, fault.attempts),
+        };
+        table.row(vec![
+            Cell::painted(fault.severity.word(), |text| paint.severity(fault.severity, text)),
+            state.into(),
+            when::ago(fault.since, now).into(),
+            told(fault).into(),
+            fault.name.as_str().into(),
+            if fault.stale { format!("(stale) {}", fault.message) } else { fault.message.clone() }.into(),
+        ]);
+    }
+    table
+}
+
+/// Who was told, or why nobody is.
+fn told(fault: &FaultView) -> String {
+    if let Some(held) = &fault.held {
+        return match held.rule.as_str() {
+            "squelch" => "squelched".into(),
+            "parent" => "unreachable".into(),
+            rule => rule.into(),
+        };
+    }
+    if fault.acknowledged_by.is_some() {
+        return "acknowledged".into();
+    }
+    let mut names: Vec<&str> = fault.told.iter().map(|told| told.notifier.as_str()).collect();
+    names.dedup();
+    if names.is_empty() { "-".into() } else { names.join(",") }
+}

@@ -1,0 +1,365 @@
+//! `watchbell test`: runs checks once, now, in this process, and shows everything: how they are run, what they
+//! bring, what the rules make of it, and what is told.
+//!
+//! The rules are the engine's own: the result is stepped through a world of its own that starts empty (but for the
+//! squelches that are known) and is thrown away. No state is written.
+
+use super::{
+    place::{Place, Setup},
+    ui::{self, Done, Paint, Trouble},
+    when,
+};
+use std::{sync::Arc, time::Duration};
+use watchbell_core::{
+    config::{CheckPolicy, Policy},
+    engine::{Input, State, World, step},
+    model::{
+        Action, Decision, Delivery, EventState, Exit, Failure, Fault, Hardness, Name, Outcome, Receipt, Severity,
+        Timestamp, Verdict,
+    },
+};
+use watchbell_io::{notify::Attempt, shared::Shared, source::Run, store::Journal};
+
+/// A check or notifier that does not end by its own time limit is given up on after this much more.
+const GRACE: Duration = Duration::from_secs(15);
+/// So much of a check's output is shown.
+const OUTPUT_CHARS_MAX: usize = 20_000;
+
+/// Run matching checks once, now, and show everything
+#[derive(clap::Args, Debug)]
+#[command(after_help = "PATTERN is found in a check's full name, or in the name of its file. Each check runs in this \
+                        process, once, whatever its schedule; an agent that runs is not involved, and no state is written. \
+                        What a check finds is judged as if it were certain (the last of its retries) and told through its \
+                        notifiers as a message marked `[test]`, whose answer is shown; those that open incidents are told at \
+                        once that the test is over. With --dry-run nothing is sent, and what would be sent is shown. \
+                        Squelches hold as always.\n\nExit code 1 if a check finds something wrong or a notifier fails.")]
+pub struct Args {
+    /// Part of a name
+    pattern: String,
+    /// Send nothing: show what would be sent
+    #[arg(long)]
+    dry_run: bool,
+    /// Judge as if it were that time (hours, squelches that end)
+    #[arg(long, value_name = "TIME", value_parser = when::time)]
+    at: Option<when::Typed>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What came of one check.
+struct Tested {
+    policy: Arc<CheckPolicy>,
+    cwd: Option<String>,
+    outcome: Outcome,
+    faults: Vec<Fault>,
+    decisions: Vec<Decision>,
+    told: Vec<ToldTest>,
+}
+
+/// One delivery, and what came of it.
+struct ToldTest {
+    delivery: Delivery,
+    /// What would be sent, where nothing is.
+    preview: Option<String>,
+    answer: Option<Result<Receipt, Failure>>,
+}
+
+impl Args {
+    /// Runs them.
+    pub fn run(&self, place: &Place) -> Done {
+        let setup = place.load(None)?;
+        // As the agent does: what the config names relatively starts in its folder.
+        setup.folder.enter()?;
+        let names = self.matching(&setup)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Trouble::Failed(format!("can't start: {error}")))?;
+        let shared = Shared::new()?;
+        let at = self.at.as_ref().map(|typed| typed.in_zone(&setup.loaded.agent.zone));
+        let (mut wrong, mut list) = (false, Vec::new());
+        for (i, name) in names.iter().enumerate() {
+            let tested = runtime.block_on(self.test(&setup, name, at, &shared));
+            let Some(tested) = tested else { continue };
+            wrong |= tested.is_wrong();
+            if self.json {
+                list.push(tested.json());
+            } else {
+                let gap = if i > 0 { "\n" } else { "" };
+                ui::print(&format!("{gap}{}", tested.show(Paint::stdout(), self.dry_run)))?;
+            }
+        }
+        runtime.shutdown_background();
+        if self.json {
+            ui::print_json(&list)?;
+        }
+        if wrong { Err(Trouble::Found) } else { Ok(()) }
+    }
+
+    /// The checks whose name or file matches, and that can be run.
+    fn matching(&self, setup: &Setup) -> Done<Vec<Name>> {
+        let policy = &setup.loaded.policy;
+        let matches = |c: &&Arc<CheckPolicy>| c.name.contains(&self.pattern) || c.file.contains(&self.pattern);
+        let found: Vec<&Arc<CheckPolicy>> = policy.checks.values().filter(matches).collect();
+        if found.is_empty() {
+            let near: Vec<String> = policy.checks.keys().take(5).map(|n| format!("`{n}`")).collect();
+            let hint = match near.as_slice() {
+                [] => "the config has no checks; `watchbell validate` says why".to_owned(),
+                names => {
+                    format!("names are such as {}; `watchbell validate` says if one is left out", names.join(", "))
+                }
+            };
+            return Err(Trouble::Wrong(format!("no check's name or file contains `{}`\nhint: {hint}", self.pattern)));
+        }
+        let (run, passive): (Vec<_>, Vec<_>) = found.into_iter().partition(|c| c.refresh_within.is_none());
+        for check in &passive {
+            ui::note(&format!("`{}` is passive: others report on it, there is nothing to run", check.name));
+        }
+        match run.is_empty() {
+            true => Err(Trouble::wrong("nothing that matches can be run")),
+            false => Ok(run.into_iter().map(|c| c.name.clone()).collect()),
+        }
+    }
+
+    async fn test(&self, setup: &Setup, name: &Name, at: Option<Timestamp>, shared: &Shared) -> Option<Tested> {
+        let program = setup.loaded.programs.get(name)?;
+        let policy = setup.loaded.policy.checks.get(name)?.clone();
+        let run = Run { check: name, timeout: policy.timeout, shared };
+        let outcome = match tokio::time::timeout(policy.timeout + GRACE, program.run(&run)).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                let text = format!("it did not end within {}", when::took(policy.timeout + GRACE));
+                let findings = vec![watchbell_core::model::Finding::monitor("timeout", &text)];
+                Outcome { findings, summary: text, inconclusive: true, ..Outcome::default() }
+            }
+        };
+        let judged = judge(setup, &policy, &outcome, at.unwrap_or_else(crate::run::clock::now));
+        let mut told = Vec::new();
+        for delivery in judged.deliveries {
+            told.push(self.tell(setup, delivery, shared).await);
+        }
+        let cwd = program.cwd().map(|path| path.display().to_string());
+        Some(Tested { policy, cwd, outcome, faults: judged.faults, decisions: judged.decisions, told })
+    }
+
+    async fn tell(&self, setup: &Setup, delivery: Delivery, shared: &Shared) -> ToldTest {
+        let Some(notifier) = setup.loaded.notifiers.get(&delivery.notifier) else {
+            let answer = Some(Err(Failure::permanent("there is no such notifier")));
+            return ToldTest { delivery, preview: None, answer };
+        };
+        if self.dry_run {
+            let preview = Some(notifier.preview(&delivery));
+            return ToldTest { delivery, preview, answer: None };
+        }
+        let timeout = setup.loaded.policy.agent.deliver_timeout;
+        let send = async |delivery: &Delivery| {
+            let attempt = Attempt { timeout, shared };
+            match tokio::time::timeout(timeout + GRACE, notifier.deliver(delivery, &attempt)).await {
+                Ok(answer) => answer,
+                Err(_) => Err(Failure::retry(format!("no answer within {}", when::took(timeout + GRACE)))),
+            }
+        };
+        let message = as_test(delivery);
+        let answer = send(&message).await;
+        let policy = setup.loaded.policy.notifiers.get(&message.notifier);
+        let opens = policy.is_some_and(|p| p.capabilities.acknowledges) && message.event.state == EventState::Problem;
+        if opens && answer.is_ok() {
+            let over = send(&test_is_over(&message)).await;
+            if let Err(failure) = over {
+                ui::warn(&format!("`{}` did not take that the test is over: {}", message.notifier, failure.reason()));
+            }
+        }
+        ToldTest { delivery: message, preview: None, answer: Some(answer) }
+    }
+}
+
+/// The same as a message that is marked as a test, under a key of its own: nothing that is really open is touched.
+fn as_test(mut delivery: Delivery) -> Delivery {
+    delivery.key = format!("test/{}", delivery.key);
+    delivery.action = Action::Message;
+    delivery.event.key.clone_from(&delivery.key);
+    delivery.event.text = format!("[test] {}", delivery.event.text);
+    delivery
+}
+
+fn test_is_over(message: &Delivery) -> Delivery {
+    let mut over = Delivery { key: format!("{}/over", message.key), ..message.clone() };
+    over.event.state = EventState::Recovery;
+    over.event.text = "[test] the test is over".to_owned();
+    over
+}
+
+/// What the rules make of an outcome.
+struct Judged {
+    faults: Vec<Fault>,
+    decisions: Vec<Decision>,
+    deliveries: Vec<Delivery>,
+}
+
+/// Steps an outcome through a world that holds this check alone, with no retries left.
+fn judge(setup: &Setup, check: &Arc<CheckPolicy>, outcome: &Outcome, at: Timestamp) -> Judged {
+    let mut alone = CheckPolicy::clone(check);
+    alone.retry = 0;
+    alone.parents = Vec::new();
+    alone.flapping = None;
+    let whole = &setup.loaded.policy;
+    let policy = Policy {
+        agent: whole.agent.clone(),
+        checks: [(check.name.clone(), Arc::new(alone))].into(),
+        notifiers: whole.notifiers.clone(),
+        ..Policy::default()
+    };
+    let mut world = World::new(Arc::new(policy), known_squelches(setup));
+    let agent_id = format!("{}", at.as_micros());
+    let mut orders = step(&mut world, at, Input::Start { agent_id }).runs;
+    // It may be due just now.
+    let now = Input::RunNow { check: check.name.clone(), by: "test".into() };
+    orders.extend(step(&mut world, at, now).runs);
+    let mut decisions = Vec::new();
+    if let Some(order) = orders.into_iter().next() {
+        let outcome = Box::new(outcome.clone());
+        let result = Input::Result { check: order.check, run: order.run, started: at, outcome };
+        decisions = step(&mut world, at, result).decisions;
+    }
+    let deliveries = world.deliveries().cloned().collect();
+    let faults = world.state.faults.into_values().filter(|f| f.check == check.name).collect();
+    Judged { faults, decisions, deliveries }
+}
+
+/// An empty state with the squelches that the agent has, where they can be read.
+fn known_squelches(setup: &Setup) -> State {
+    let known = setup.state().ok().and_then(|dir| Journal::open(&dir).ok()).and_then(|j| j.state().ok());
+    State { squelches: known.map(|(state, _)| state.squelches).unwrap_or_default(), ..State::default() }
+}
+
+impl Tested {
+    fn is_wrong(&self) -> bool {
+        !self.faults.is_empty() || self.told.iter().any(|t| matches!(t.answer, Some(Err(_))))
+    }
+
+    fn show(&self, paint: Paint, dry_run: bool) -> String {
+        let (policy, outcome) = (&self.policy, &self.outcome);
+        let mut out = format!("{}\n", paint.head(&policy.name));
+        let mut line = |word: &str, text: &str| out.push_str(&format!("  {word:<10} {}\n", indented(text)));
+        line("file", &format!("{}:{}", policy.file, policy.line));
+        line(policy.kind, &policy.shown);
+        if let Some(cwd) = &self.cwd {
+            line("in", cwd);
+        }
+        let exit = outcome.exit.map_or_else(String::new, |exit| format!("{}, ", exit_text(exit)));
+        line("ended", &format!("{exit}after {}", when::took(outcome.took)));
+        for phase in &outcome.phases {
+            line("", &format!("{} {}", phase.name, when::took(Duration::from_secs_f64(phase.seconds.max(0.0)))));
+        }
+        let output = outcome.output.trim_end();
+        if !output.is_empty() {
+            line("output", &cut(output));
+        }
+        if output.trim() != outcome.summary.trim() {
+            line("result", &outcome.summary);
+        }
+        for metric in &outcome.metrics {
+            let unit = metric.unit.as_deref().or(policy.unit.as_deref().filter(|_| metric.name.is_empty()));
+            let value = super::checks::number(metric.value, unit);
+            match metric.name.as_str() {
+                "" => line("value", &value),
+                name => line("metric", &format!("{name} = {value}")),
+            }
+        }
+        if self.faults.is_empty() {
+            line("wrong", &paint.good("nothing"));
+        }
+        for fault in &self.faults {
+            let severity = paint.severity(fault.reported, fault.reported.word());
+            line("wrong", &format!("{severity} {}: {}{}", fault.name, fault.message, self.retries(fault)));
+        }
+        for decision in self.decisions.iter().filter(|d| d.verdict != Verdict::Tell) {
+            line("quiet", &format!("{} ({})", decision.text, decision.rule));
+        }
+        for told in &self.told {
+            told.show(&mut line, paint, dry_run);
+        }
+        out
+    }
+
+    /// What the agent would wait for before it tells.
+    fn retries(&self, fault: &Fault) -> String {
+        let counts = fault.escalates && fault.reported < Severity::Critical && fault.state == Hardness::Hard;
+        match self.policy.retry {
+            n if n > 0 && counts && fault.reported >= Severity::Error => {
+                format!(" (the agent tells it when {} runs in a row fail)", n + 1)
+            }
+            _ => String::new(),
+        }
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let told: Vec<_> = self.told.iter().map(ToldTest::json).collect();
+        serde_json::json!({
+            "check": self.policy.name, "kind": self.policy.kind, "file": self.policy.file, "line": self.policy.line,
+            "command": self.policy.shown, "cwd": self.cwd, "outcome": self.outcome, "faults": self.faults,
+            "decisions": self.decisions, "told": told,
+        })
+    }
+}
+
+impl ToldTest {
+    fn to(&self) -> String {
+        let delivery = &self.delivery;
+        match delivery.target.as_str() {
+            "" => delivery.notifier.to_string(),
+            target => format!("{} ({target})", delivery.notifier),
+        }
+    }
+
+    fn show(&self, line: &mut impl FnMut(&str, &str), paint: Paint, dry_run: bool) {
+        let word = if dry_run { "would tell" } else { "told" };
+        match (&self.preview, &self.answer) {
+            (Some(preview), _) => line(word, &format!("{}:\n{}", self.to(), preview.trim_end())),
+            (None, Some(Ok(receipt))) => {
+                let id = receipt.id.as_ref().map_or_else(String::new, |id| format!(" (id {id})"));
+                let text = if receipt.text.is_empty() { "taken" } else { receipt.text.as_str() };
+                line(word, &format!("{}: {}{id}", self.to(), text));
+            }
+            (None, Some(Err(failure))) => {
+                line(word, &format!("{}: {} {}", self.to(), paint.bad("failed:"), failure.reason()));
+            }
+            (None, None) => {}
+        }
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let (answer, failure) = match &self.answer {
+            Some(Ok(receipt)) => (Some(receipt), None),
+            Some(Err(failure)) => (None, Some(failure.reason())),
+            None => (None, None),
+        };
+        serde_json::json!({
+            "notifier": self.delivery.notifier, "target": self.delivery.target, "delivery": self.delivery,
+            "preview": self.preview, "answer": answer, "failure": failure,
+        })
+    }
+}
+
+fn exit_text(exit: Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("with {code}"),
+        Exit::Signal(signal) => format!("by signal {signal}"),
+        Exit::TimedOut => "by its time limit".to_owned(),
+    }
+}
+
+/// Several lines below each other; colours of our own stay.
+fn indented(text: &str) -> String {
+    let mut lines = text.lines().map(|line| line.split('\x1b').map(ui::clean).collect::<Vec<_>>().join("\x1b"));
+    let first = lines.next().unwrap_or_default();
+    lines.fold(first, |all, line| format!("{all}\n             {line}"))
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(OUTPUT_CHARS_MAX) {
+        Some((at, _)) => format!("{}\n… ({} more bytes)", &text[..at], text.len() - at),
+        None => text.to_owned(),
+    }
+}
