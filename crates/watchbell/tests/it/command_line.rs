@@ -165,6 +165,8 @@ fn json_everywhere() {
     let why = place.run(&["why", "watchbell/disk", "--json"]);
     let why: serde_json::Value = serde_json::from_slice(&why.stdout).unwrap();
     assert!(why["entries"].as_array().is_some_and(|e| e.len() >= 3), "{why}");
+    let slow = out(&place.run(&["slow"]));
+    assert!(slow.lines().count() == 3 && slow.contains("p99") && slow.contains("//test/watchbell/queue"), "{slow}");
     // With the agent down the same comes from the database.
     drop(agent);
     let faults: serde_json::Value = serde_json::from_slice(&place.run(&["faults", "--json"]).stdout).unwrap();
@@ -256,6 +258,7 @@ fn without_an_agent() {
     let mut text = all(&place, &["faults"]);
     text += &all(&place, &["squelch", "x", "y"]);
     text += &all(&place, &["send", "x"]);
+    text += &all(&place, &["exec", "backup", "--", "sh", "-c", "echo ran all the same; exit 4"]);
     let agent = place.start();
     settled(&place);
     drop(agent);
@@ -599,6 +602,28 @@ fn pipes_and_full_disks() {
     let output = place.command(&["completions", "bash"]).stdout(full).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", err(&output));
     assert!(err(&output).contains("can't write to standard output"), "{}", err(&output));
+}
+
+/// On a terminal severities have colours and lines are cut to its width; NO_COLOR leaves the colours out.
+#[test]
+fn terminals_get_colours() {
+    let place = place();
+    let _agent = place.start();
+    settled(&place);
+    let on_terminal = |no_color: &str| {
+        let line = format!("stty cols 60; {} faults", env!("CARGO_BIN_EXE_watchbell"));
+        let mut command = Command::new("script");
+        command.args(["-qec", &line, "/dev/null"]).env("WATCHBELL_CONFIG", &place.folder);
+        command.env("TERM", "xterm").env("NO_COLOR", no_color).stdin(Stdio::null()).output()
+    };
+    let Ok(output) = on_terminal("") else {
+        eprintln!("SKIPPED terminals_get_colours: `script` of util-linux is not there");
+        return;
+    };
+    let text = out(&output);
+    assert!(text.contains("\u{1b}[1;31mcritical\u{1b}[0m") && text.contains('…'), "{text:?}");
+    let text = out(&on_terminal("1").unwrap());
+    assert!(text.contains("critical") && !text.contains('\u{1b}'), "{text:?}");
 }
 
 /// Completions for each shell, and a manual page for each command.
