@@ -128,7 +128,8 @@ fn folder(config: &str) -> PathBuf {
 }
 
 fn checks(count: usize, every: &str) -> String {
-    let mut text = String::new();
+    // More is due than can be run: what waits is not left out, or the benchmark would measure faults.
+    let mut text = "[defaults]\noverlap = \"queue\"\n".to_owned();
     for n in 0..count {
         let _ = write!(text, "[check.c{n}]\nnagios = \"./plugin.sh\"\nevery = \"{every}\"\n");
     }
@@ -140,7 +141,7 @@ const NO_LISTENER: &str = "listen = \"off\"\n";
 
 fn throughput() {
     let at_once = 2 * cores();
-    let config = format!("{NO_LISTENER}running_max = {at_once}\n{}", checks(4000, "1s"));
+    let config = format!("{NO_LISTENER}running_max = {at_once}\n{}", checks(8000, "1s"));
     let (mut rates, mut cpus, mut ours, mut bare_rates) = (vec![], vec![], vec![], vec![]);
     for _ in 0..ROUNDS {
         let (bare_rate, bare_cpu) = bare(at_once, ROUND, None);

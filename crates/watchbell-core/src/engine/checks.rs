@@ -176,8 +176,8 @@ impl Step<'_> {
             (true, Overlap::Queue) if busy && !derived.queued.contains_key(name) => {
                 derived.queued.insert(name.clone(), slot);
             }
-            // One run that waits for its turn is for both slots.
-            (true, Overlap::Queue) if busy => {}
+            // One run that waits for its turn, or for a place, is for both slots.
+            (true, Overlap::Queue) => {}
             (true, _) => self.left_out(&check, slot),
         }
     }

@@ -1,7 +1,6 @@
 //! The config folder: reading all its files, and noticing when one changes.
 
 use jiff::tz::TimeZone;
-use notify::{RecursiveMode, Watcher};
 use std::{
     fs,
     io::Read,
@@ -102,8 +101,7 @@ impl Folder {
         let mut paths: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
         paths.sort();
         for path in paths {
-            let hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
-            if hidden || files.len() >= FILES_MAX {
+            if is_hidden(&path) || files.len() >= FILES_MAX {
                 continue;
             }
             if path.is_dir() {
@@ -121,33 +119,37 @@ impl Folder {
         InputFile { path: shown, absolute: path.display().to_string(), text: read_text(path) }
     }
 
-    /// Sends a message whenever files may have changed, until the receiver is gone. The watcher lives as long
-    /// as what is returned.
-    pub fn watch(&self, further: &[String], changed: mpsc::Sender<()>) -> Option<notify::RecommendedWatcher> {
-        let sender = changed.clone();
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let read_only = event.as_ref().is_ok_and(|e| e.kind.is_access());
-            if !read_only {
-                // A message that waits already says the same.
-                let _ = sender.try_send(());
-            }
-        });
+    /// Sends a message whenever files may have changed, until the receiver is gone.
+    pub fn watch(&self, further: &[String], changed: mpsc::Sender<()>) {
+        let roots = std::iter::once(self.root.clone()).chain(further.iter().map(|f| self.root.join(f)));
+        if let Err(error) = super::watch::watch(roots.collect(), changed.clone()) {
+            tracing::warn!(%error, "the config is not watched; it is read once a minute");
+        }
         tokio::spawn(async move {
             while changed.send(()).await.is_ok() {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         });
-        let mut watcher = watcher
-            .inspect_err(|error| tracing::warn!(%error, "can't watch the config; it is read once a minute"))
-            .ok()?;
-        let folders = std::iter::once(self.root.clone()).chain(further.iter().map(|f| self.root.join(f)));
-        for folder in folders {
-            if let Err(error) = watcher.watch(&folder, RecursiveMode::Recursive) {
-                tracing::warn!(folder = %folder.display(), %error, "can't watch this folder; it is read once a minute");
-            }
-        }
-        Some(watcher)
     }
+}
+
+/// A folder and all below it that may hold config files, hidden ones aside.
+pub fn subfolders(root: &Path) -> Vec<PathBuf> {
+    let mut found = vec![(root.to_owned(), 0)];
+    let mut next = 0;
+    while let Some((folder, depth)) = found.get(next).cloned() {
+        next += 1;
+        let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+        let folders = entries.filter(|e| !is_hidden(&e.path()) && e.path().is_dir()).map(|e| (e.path(), depth + 1));
+        if depth < DEPTH_MAX && found.len() < FILES_MAX {
+            found.extend(folders);
+        }
+    }
+    found.into_iter().map(|(folder, _)| folder).collect()
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'))
 }
 
 /// Waits for a change, and then until the folder is still. `false` when nobody tells of changes any more.
@@ -159,7 +161,8 @@ pub async fn changed(changes: &mut mpsc::Receiver<()>) -> bool {
     true
 }
 
-fn is_config(path: &Path) -> bool {
+/// Whether a path is named like a config file.
+pub fn is_config(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     [".toml", ".flake.json", ".dwmon", ".cfg"].iter().any(|end| name.ends_with(end))
 }

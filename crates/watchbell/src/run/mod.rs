@@ -9,6 +9,7 @@ pub mod health;
 pub mod queue;
 mod samples;
 mod systemd;
+mod watch;
 mod work;
 
 use self::{
@@ -215,7 +216,7 @@ async fn until_the_end(
     let (mut term, mut int, mut hup) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
     let (tx, mut changes) = mpsc::channel(1);
-    let _watcher = folder.watch(&agent.settings().settings.conf, tx);
+    folder.watch(&agent.settings().settings.conf, tx);
     let files = || folder.read(&agent.settings().settings.conf);
     let mut watchdog = tokio::time::interval(systemd::watchdog_interval());
     loop {
