@@ -1,8 +1,10 @@
-//! The binary, end to end.
+//! The binary, end to end; and what is true of the repository as a whole.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it expects")]
 
 mod command_line;
+mod examples;
 mod kill;
 mod operations;
 mod place;
+mod tidy;

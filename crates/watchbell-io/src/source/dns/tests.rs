@@ -1,3 +1,5 @@
+//! DNS checks against a name server on loopback that plays every answer.
+
 use super::super::testing::{self, run, run_within};
 use super::*;
 use hickory_resolver::proto::{

@@ -1,3 +1,5 @@
+//! HTTP checks against servers on loopback that play every answer, plain and over TLS.
+
 use super::super::testing::{self, Play, Server, nobody, read, run, run_program, run_within, serve, serve_with};
 use super::{BODY_BYTES_DEFAULT, KIND, Prepared, REDIRECTS_DEFAULT};
 use crate::shared::tls::testing::{Authority, Wish, serve_tls};

@@ -1,3 +1,5 @@
+//! Certificate checks against servers on loopback whose certificates are wrong in every way.
+
 use super::super::testing::{self, Play, nobody, run, run_within, serve};
 use super::*;
 use crate::shared::tls::testing::{Authority, Issued, Wish, serve_tls, serve_tls_after};
