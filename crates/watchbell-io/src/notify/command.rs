@@ -47,7 +47,7 @@ command = "cat >> told.jsonl"
         Key { name: "env", shape: Shape::StringMap, doc: "More variables; each value may be a reference to a secret." },
         Key { name: "user", shape: Shape::String, doc: "Another user to run it as (`NAME` or `NAME:GROUP`)." },
     ],
-    capabilities: Capabilities { edits: true, digests: true, acknowledges: true, gap_ms: 0 },
+    capabilities: Capabilities { edits: false, digests: true, acknowledges: true, gap_ms: 0 },
     read,
 };
 

@@ -47,7 +47,7 @@ file = "/var/log/watchbell/told.jsonl"
         },
         template::TITLE_KEY,
     ],
-    capabilities: Capabilities { edits: true, digests: true, acknowledges: true, gap_ms: 0 },
+    capabilities: Capabilities { edits: false, digests: true, acknowledges: true, gap_ms: 0 },
     read,
 };
 

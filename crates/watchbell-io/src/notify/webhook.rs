@@ -62,7 +62,7 @@ body = '{"text": {{ message | tojson }}, "bad": {{ (severity == "critical") | to
         Key { name: "content_type", shape: Shape::String, doc: "What the body is. Default: `application/json`." },
         Key { name: "secret", shape: Shape::Secret, doc: "The secret that requests are signed with." },
     ],
-    capabilities: Capabilities { edits: true, digests: true, acknowledges: true, gap_ms: 0 },
+    capabilities: Capabilities { edits: false, digests: true, acknowledges: true, gap_ms: 0 },
     read,
 };
 

@@ -152,13 +152,19 @@ fn is_hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'))
 }
 
-/// Waits for a change, and then until the folder is still. `false` when nobody tells of changes any more.
-pub async fn changed(changes: &mut mpsc::Receiver<()>) -> bool {
-    if changes.recv().await.is_none() {
-        return false;
-    }
-    while let Ok(Some(())) = tokio::time::timeout(STILL_FOR, changes.recv()).await {}
-    true
+/// Passes changes on once the folder is still. A task of its own, because waiting for that must not be cut off by
+/// whatever else the receiver waits for: the change would be forgotten.
+pub fn settled(mut changes: mpsc::Receiver<()>) -> mpsc::Receiver<()> {
+    let (sender, settled) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while changes.recv().await.is_some() {
+            while let Ok(Some(())) = tokio::time::timeout(STILL_FOR, changes.recv()).await {}
+            if sender.send(()).await.is_err() {
+                break;
+            }
+        }
+    });
+    settled
 }
 
 /// Whether a path is named like a config file.

@@ -1,4 +1,4 @@
-//! The engine's thread: takes inputs in, steps, commits in groups, and lets effects leave.
+//! The engine's loop: takes inputs in, steps, commits in groups, and lets effects leave.
 //!
 //! Everything that arrived while the last commit ran goes into the next one. Runs start at once, except jobs,
 //! whose start is on disk before it happens. Deliveries leave only after the commit that holds them. A commit
@@ -41,6 +41,9 @@ pub enum Out {
     Records(Box<Records>),
 }
 
+/// Takes what leaves the engine. Must not wait.
+pub type Outlet = Box<dyn FnMut(Out) + Send>;
+
 /// Results for the checks' logs, numbers for the sinks.
 #[derive(Debug, Default)]
 pub struct Records {
@@ -59,13 +62,13 @@ pub struct Committer {
     pub done: mpsc::Receiver<Result<Option<String>, (Commit, String)>>,
 }
 
-/// The engine's thread.
+/// The engine's loop.
 pub struct Engine {
     world: World,
     health: Arc<Health>,
     requests: Requests,
     committer: Committer,
-    out: mpsc::UnboundedSender<Out>,
+    out: Outlet,
     watch: Watch,
     /// What the steps since the last commit want.
     open: Batch,
@@ -89,13 +92,7 @@ struct Batch {
 
 impl Engine {
     /// Puts the engine together.
-    pub fn new(
-        world: World,
-        health: Arc<Health>,
-        requests: Requests,
-        committer: Committer,
-        out: mpsc::UnboundedSender<Out>,
-    ) -> Engine {
+    pub fn new(world: World, health: Arc<Health>, requests: Requests, committer: Committer, out: Outlet) -> Engine {
         Engine {
             world,
             health,
@@ -206,11 +203,11 @@ impl Engine {
         }
         let (later, at_once): (Vec<_>, Vec<_>) = effects.runs.drain(..).partition(|run| run.after_commit);
         effects.runs = later;
-        at_once.into_iter().for_each(|run| drop(self.out.send(Out::Run(run))));
+        at_once.into_iter().for_each(|run| (self.out)(Out::Run(run)));
         if !effects.results.is_empty() || !effects.samples.is_empty() {
             let results = std::mem::take(&mut effects.results);
             let samples = std::mem::take(&mut effects.samples);
-            drop(self.out.send(Out::Records(Box::new(Records { results, samples }))));
+            (self.out)(Out::Records(Box::new(Records { results, samples })));
         }
         self.open.since.get_or_insert_with(Instant::now);
         self.open.effects.absorb(effects);
@@ -293,8 +290,8 @@ impl Engine {
 
     /// What was waiting for its commit leaves.
     fn release(&mut self, batch: Batch) {
-        batch.effects.runs.into_iter().for_each(|run| drop(self.out.send(Out::Run(run))));
-        batch.effects.sends.into_iter().for_each(|send| drop(self.out.send(Out::Send(send))));
+        batch.effects.runs.into_iter().for_each(|run| (self.out)(Out::Run(run)));
+        batch.effects.sends.into_iter().for_each(|send| (self.out)(Out::Send(send)));
         for (waiter, answer) in batch.waiters {
             // Whoever asked may have gone.
             let _ = waiter.send(answer);

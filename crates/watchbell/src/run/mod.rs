@@ -19,7 +19,7 @@ use self::{
     handle::Handle,
     health::Health,
     samples::SampleLog,
-    work::{Kit, SharedKit},
+    work::{Kit, SharedKit, Workers},
 };
 use std::{
     path::PathBuf,
@@ -110,24 +110,17 @@ async fn serve(folder: &Folder, read: Read, loaded: Loaded<Program, Channel>) ->
     let shared = Shared::new()?;
     let health = Arc::new(Health::default());
     let (handle, requests) = Handle::new(health.clone());
-    let (out, orders) = mpsc::unbounded_channel();
     let (policy, view, kit) = parts(loaded);
     let world = World::new(policy, opened.state);
     let committer = committer(opened.store);
-    let engine = Engine::new(world, health.clone(), requests, committer, out);
-    let start = Input::Start { agent_id: new_id() };
-    // A thread of its own: a step must not wait for a worker, and workers must not wait for a step.
-    let engine = std::thread::Builder::new()
-        .name("engine".into())
-        .spawn(move || match tokio::runtime::Builder::new_current_thread().enable_time().build() {
-            Ok(runtime) => runtime.block_on(engine.run(start)),
-            Err(error) => tracing::error!(%error, "the engine has no runtime"),
-        })
-        .map_err(|error| format!("can't start the engine: {error}"))?;
     let kit: SharedKit = Arc::new(RwLock::new(Arc::new(kit)));
     let (reloads, asked) = mpsc::channel(1);
-    let agent = Agent { handle, health, config: Arc::new(RwLock::new(Arc::new(view))), state, reloads };
-    let workers = start_workers(&agent, &kit, orders, shared);
+    let agent = Agent { handle, health: health.clone(), config: Arc::new(RwLock::new(Arc::new(view))), state, reloads };
+    let mut workers = workers(&agent, &kit, shared);
+    let engine = Engine::new(world, health, requests, committer, Box::new(move |order| workers.take(order)));
+    // A task among the workers' and not a thread of its own: a result is mostly stepped, and the next run begun,
+    // by the thread that brought it, without waking another.
+    tokio::spawn(engine.run(Input::Start { agent_id: new_id() }));
     let web = crate::web::start(&agent).await?;
     agent.health.set_ready();
     systemd::ready();
@@ -139,11 +132,6 @@ async fn serve(folder: &Folder, read: Read, loaded: Loaded<Program, Channel>) ->
     web.stop().await;
     if tokio::time::timeout(END_WITHIN, agent.handle.close()).await.is_err() {
         tracing::error!("the store did not take the last commit in time; what was not committed is done again");
-    }
-    workers.abort();
-    drop(agent);
-    if !engine.is_finished() {
-        tracing::debug!("the engine's thread ends with the process");
     }
     ended
 }
@@ -169,20 +157,12 @@ fn parts(loaded: Loaded<Program, Channel>) -> (Arc<watchbell_core::config::Polic
     (policy, ConfigView { name, settings: loaded.agent, problems: loaded.problems }, kit)
 }
 
-fn start_workers(
-    agent: &Agent,
-    kit: &SharedKit,
-    orders: mpsc::UnboundedReceiver<engine::Out>,
-    shared: Shared,
-) -> tokio::task::JoinHandle<()> {
-    let settings = agent.settings();
-    let rotation = Rotation {
-        size_max_bytes: settings.settings.check_log.size_max_bytes,
-        count: settings.settings.check_log.count,
-    };
+fn workers(agent: &Agent, kit: &SharedKit, shared: Shared) -> Workers {
+    let settings = &agent.settings().settings;
+    let rotation = Rotation { size_max_bytes: settings.check_log.size_max_bytes, count: settings.check_log.count };
     let logs = CheckLogs::new(agent.state.join("logs"), rotation, agent.health.clone());
-    let samples = SampleLog { logger: settings.settings.metrics_log.clone() };
-    tokio::spawn(work::work(orders, agent.handle.clone(), kit.clone(), shared, logs, samples))
+    let samples = SampleLog { logger: settings.metrics_log.clone() };
+    Workers { handle: agent.handle.clone(), kit: kit.clone(), shared, logs, samples }
 }
 
 /// The store's thread: one commit at a time; a failed one comes back to be tried again.
@@ -215,8 +195,9 @@ async fn until_the_end(
     let signal = |kind| tokio::signal::unix::signal(kind).map_err(|e| format!("can't listen to signals: {e}"));
     let (mut term, mut int, mut hup) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
-    let (tx, mut changes) = mpsc::channel(1);
+    let (tx, changes) = mpsc::channel(1);
     folder.watch(&agent.settings().settings.conf, tx);
+    let mut changes = config::settled(changes);
     let files = || folder.read(&agent.settings().settings.conf);
     let mut watchdog = tokio::time::interval(systemd::watchdog_interval());
     loop {
@@ -233,7 +214,7 @@ async fn until_the_end(
                 // Whoever asked may have gone.
                 let _ = done.send(());
             }
-            true = config::changed(&mut changes) => {
+            Some(()) = changes.recv() => {
                 // What was dropped in while the agent started counts too: this is compared with what was read then.
                 let now = files();
                 if now != read.texts {

@@ -4,14 +4,16 @@
 use super::{checklog::CheckLogs, clock, engine::Out, handle::Handle, samples::SampleLog};
 use std::{
     collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::{Pin, pin},
     sync::{Arc, RwLock, atomic::Ordering::Relaxed},
+    task::{Context, Poll},
     time::Duration,
 };
-use tokio::{sync::mpsc, task::JoinSet};
 use watchbell_core::{
     config::Policy,
     engine::{Input, RunOrder, SendOrder},
-    model::{Failure, Finding, Name, Outcome},
+    model::{Failure, Finding, Name, Outcome, Receipt},
 };
 use watchbell_io::{
     notify::{Attempt, Channel},
@@ -36,35 +38,37 @@ pub struct Kit {
 /// The kit in use.
 pub type SharedKit = Arc<RwLock<Arc<Kit>>>;
 
-/// Does what the engine orders until the engine is gone.
-pub async fn work(
-    mut orders: mpsc::UnboundedReceiver<Out>,
-    handle: Handle,
-    kit: SharedKit,
-    shared: Shared,
-    mut logs: CheckLogs,
-    mut samples: SampleLog,
-) {
-    // Tasks are owned here, so that none outlives the workers: what is dropped is killed.
-    let mut tasks = JoinSet::new();
-    loop {
-        tokio::select! {
-            order = orders.recv() => match order {
-                None => break,
-                Some(Out::Run(order)) => {
-                    let (handle, kit, shared) = (handle.clone(), current(&kit), shared.clone());
-                    tasks.spawn(async move { run(order, &handle, &kit, shared).await });
-                }
-                Some(Out::Send(order)) => {
-                    let (handle, kit, shared) = (handle.clone(), current(&kit), shared.clone());
-                    tasks.spawn(async move { send(order, &handle, &kit, shared).await });
-                }
-                Some(Out::Records(records)) => {
-                    logs.write(&records.results);
-                    samples.write(&records.samples);
-                }
-            },
-            Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
+/// Those who do what the engine orders.
+pub struct Workers {
+    /// The door to the engine.
+    pub handle: Handle,
+    /// What checks run and how people are told.
+    pub kit: SharedKit,
+    /// What probes and notifiers share.
+    pub shared: Shared,
+    /// The checks' logs.
+    pub logs: CheckLogs,
+    /// Where numbers are logged.
+    pub samples: SampleLog,
+}
+
+impl Workers {
+    /// Takes an order: begins it on a task of its own, and does not wait. Tasks end with the runtime; what they
+    /// run is killed then.
+    pub fn take(&mut self, order: Out) {
+        match order {
+            Out::Run(order) => {
+                let (handle, kit, shared) = (self.handle.clone(), current(&self.kit), self.shared.clone());
+                tokio::spawn(async move { run(order, &handle, &kit, &shared).await });
+            }
+            Out::Send(order) => {
+                let (handle, kit, shared) = (self.handle.clone(), current(&self.kit), self.shared.clone());
+                tokio::spawn(async move { send(order, &handle, &kit, &shared).await });
+            }
+            Out::Records(records) => {
+                self.logs.write(&records.results);
+                self.samples.write(&records.samples);
+            }
         }
     }
 }
@@ -74,11 +78,10 @@ fn current(kit: &SharedKit) -> Arc<Kit> {
 }
 
 /// Runs one check and brings its result back, whatever happens.
-async fn run(order: RunOrder, handle: &Handle, kit: &Arc<Kit>, shared: Shared) {
+async fn run(order: RunOrder, handle: &Handle, kit: &Kit, shared: &Shared) {
     let started = clock::now();
     handle.health.lateness.observe(started.since(order.slot));
-    let (kit, name) = (kit.clone(), order.check.clone());
-    let outcome = guarded(async move { run_program(&name, &kit, &shared).await }).await;
+    let outcome = Guarded(pin!(run_program(&order.check, kit, shared))).await;
     let outcome = Box::new(outcome.unwrap_or_else(|panic| broken("panic", panic)));
     handle.health.runs.fetch_add(1, Relaxed);
     handle.input(Input::Result { check: order.check, run: order.run, started, outcome }).await;
@@ -102,21 +105,10 @@ fn broken(what: &str, why: String) -> Outcome {
 }
 
 /// Tries one delivery and brings the answer back, whatever happens.
-async fn send(order: SendOrder, handle: &Handle, kit: &Arc<Kit>, shared: Shared) {
-    let (kit, delivery) = (kit.clone(), order.delivery.clone());
-    let result = guarded(async move {
-        let Some(notifier) = kit.notifiers.get(&delivery.notifier) else {
-            return Err(Failure::permanent("its notifier was removed from the config"));
-        };
-        let timeout = kit.policy.agent.deliver_timeout;
-        let attempt = Attempt { timeout, shared: &shared };
-        match tokio::time::timeout(timeout + GRACE, notifier.deliver(&delivery, &attempt)).await {
-            Ok(result) => result,
-            Err(_) => Err(Failure::retry(format!("no answer within {:?}", timeout + GRACE))),
-        }
-    })
-    .await
-    .unwrap_or_else(|panic| Err(Failure::retry(format!("the notifier panicked: {panic}"))));
+async fn send(order: SendOrder, handle: &Handle, kit: &Kit, shared: &Shared) {
+    let result = Guarded(pin!(deliver(&order, kit, shared)))
+        .await
+        .unwrap_or_else(|panic| Err(Failure::retry(format!("the notifier panicked: {panic}"))));
     let health = &handle.health;
     let input = match result {
         Ok(receipt) => {
@@ -134,22 +126,54 @@ async fn send(order: SendOrder, handle: &Handle, kit: &Arc<Kit>, shared: Shared)
     handle.input(input).await;
 }
 
-/// Runs a future on a task of its own, so that a panic in it stays in it.
-async fn guarded<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, String> {
-    // The set kills the task when this future is dropped.
-    let mut set = JoinSet::new();
-    set.spawn(work);
-    match set.join_next().await {
-        Some(Ok(value)) => Ok(value),
-        Some(Err(error)) => Err(match error.try_into_panic() {
-            Ok(payload) => panic_text(payload.as_ref()),
-            Err(_) => "its task was cancelled".into(),
-        }),
-        None => Err("its task is gone".into()),
+async fn deliver(order: &SendOrder, kit: &Kit, shared: &Shared) -> Result<Receipt, Failure> {
+    let Some(notifier) = kit.notifiers.get(&order.delivery.notifier) else {
+        return Err(Failure::permanent("its notifier was removed from the config"));
+    };
+    let timeout = kit.policy.agent.deliver_timeout;
+    let attempt = Attempt { timeout, shared };
+    match tokio::time::timeout(timeout + GRACE, notifier.deliver(&order.delivery, &attempt)).await {
+        Ok(result) => result,
+        Err(_) => Err(Failure::retry(format!("no answer within {:?}", timeout + GRACE))),
+    }
+}
+
+/// A future in which a panic stays: it ends with the panic's text.
+struct Guarded<F>(F);
+
+impl<F: Future + Unpin> Future for Guarded<F> {
+    type Output = Result<F::Output, String>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // After a panic the future is not polled again, so nobody sees what it left half done.
+        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut self.0).poll(context)));
+        match polled {
+            Ok(poll) => poll.map(Ok),
+            Err(payload) => Poll::Ready(Err(panic_text(payload.as_ref()))),
+        }
     }
 }
 
 fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(|s| (*s).to_owned());
     text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it panicked".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A probe or notifier that panics ends with a text, and the agent goes on.
+    #[tokio::test]
+    async fn a_panic_stays_where_it_is() {
+        let well = Guarded(pin!(async { 5 })).await;
+        assert_eq!(well, Ok(5));
+        let broken = Guarded(pin!(async {
+            tokio::task::yield_now().await;
+            if well.is_ok() {
+                panic!("index {} is not there", 7);
+            }
+        }));
+        assert_eq!(broken.await, Err("index 7 is not there".to_owned()));
+    }
 }

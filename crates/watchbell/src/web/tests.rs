@@ -9,7 +9,7 @@ use super::{Limits, Web, start_within};
 use crate::run::{
     Agent, ConfigView, clock,
     config::KINDS,
-    engine::{Committer, Engine, Out},
+    engine::{Committer, Engine},
     handle::Handle,
     health::Health,
 };
@@ -193,10 +193,8 @@ fn agent(folder: &std::path::Path, failing: &Arc<AtomicBool>, agent_toml: &str, 
     let opened = opened.unwrap();
     let health = Arc::new(Health::default());
     let (handle, requests) = Handle::new(health.clone());
-    let (out, mut orders) = mpsc::unbounded_channel::<Out>();
-    tokio::spawn(async move { while orders.recv().await.is_some() {} });
     let committer = committer(opened.store, failing.clone());
-    let engine = Engine::new(World::new(policy, opened.state), health.clone(), requests, committer, out);
+    let engine = Engine::new(World::new(policy, opened.state), health.clone(), requests, committer, Box::new(|_| {}));
     tokio::spawn(engine.run(Input::Start { agent_id: "a1".into() }));
     let (reloads, mut asked) = mpsc::channel::<tokio::sync::oneshot::Sender<()>>(1);
     tokio::spawn(async move {
