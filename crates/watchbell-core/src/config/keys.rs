@@ -114,7 +114,7 @@ pub const CHECK_KEYS: &[Key] = &[
     key(
         "passive",
         Shape::Duration,
-        "It does not run: others report its result (`watchbell send --check NAME`), at the latest this long after the one before.",
+        "It does not run: others report its result (`watchbell exec NAME -- COMMAND`, or the HTTP API), at the latest this long after the one before.",
     ),
     key("enabled", Shape::Boolean, "false: it is read and judged, and does not run. Default: true."),
     key(

@@ -11,7 +11,7 @@ use watchbell_core::{
 /// `passive = "…"`.
 pub const KIND: Kind<Program> = Kind {
     key: "passive",
-    doc: "A check that others report to, such as the end of a backup: `watchbell send`, `watchbell exec`, or the HTTP API. \
+    doc: "A check that others report to, such as the end of a backup: by `watchbell exec NAME -- COMMAND`, or the HTTP API. \
           It is a fault when nobody has reported for longer than this.",
     example: r#"[check.backup]
 passive = "26h"
@@ -37,8 +37,9 @@ fn read(r: &mut Reader<'_>) -> Option<Program> {
 impl Probe for Passive {
     fn run<'a>(&'a self, run: &'a Run<'a>) -> BoxFuture<'a, Outcome> {
         let check = run.check;
-        let message =
-            format!("the check is passive and can't be run: report its result with `watchbell send` for `{check}`");
+        let message = format!(
+            "the check is passive and can't be run: report its result with `watchbell exec {check} -- COMMAND`"
+        );
         let findings = vec![Finding::monitor("start", message.as_str())];
         Box::pin(async { Outcome { findings, summary: message, inconclusive: true, ..Outcome::default() } })
     }
@@ -53,6 +54,6 @@ mod tests {
     fn is_not_run() {
         let outcome = outcome(&KIND, "passive = '1d'");
         assert!(outcome.inconclusive && parts(&outcome) == ["monitor-start"], "{outcome:?}");
-        assert!(outcome.findings[0].message.contains("watchbell send"));
+        assert!(outcome.findings[0].message.contains("watchbell exec"));
     }
 }
