@@ -206,3 +206,10 @@ fn json_in_documents_parses() {
         assert!(parsed.is_ok(), "{}: {}", block.place, parsed.err().map(|e| e.to_string()).unwrap_or_default());
     }
 }
+
+#[test]
+fn the_first_check_is_the_one_of_the_readme() {
+    let example = fs::read_to_string(root().join("examples/first-check/watchbell.toml")).unwrap();
+    let config = &example[example.find("[agent]").unwrap()..];
+    assert!(fs::read_to_string(root().join("README.md")).unwrap().contains(config), "README.md shows another config");
+}

@@ -127,6 +127,39 @@ fn no_file_names_the_machine_it_was_written_on() {
     report("files name places of one machine", found);
 }
 
+/// The table of kinds in `docs/notifiers.md` says what they can.
+#[test]
+fn notifiers_can_what_their_table_says() {
+    let text = read("docs/notifiers.md");
+    let word = |yes: bool| if yes { "yes" } else { "no" };
+    let mut found = Vec::new();
+    for kind in watchbell_io::notify::KINDS {
+        let can = kind.capabilities;
+        let expected =
+            [word(can.edits), word(can.acknowledges), word(can.digests), &format!("{} s", can.gap_ms / 1000)];
+        let row = text.lines().find(|l| l.starts_with(&format!("| `{}` |", kind.key))).unwrap_or_default();
+        let cells: Vec<&str> =
+            row.split('|').skip(2).map(|c| c.split(" (").next().unwrap_or_default().trim()).collect();
+        if cells.get(..4) != Some(&expected) {
+            found.push(format!("`{}`: {expected:?}, the table says {cells:?}", kind.key));
+        }
+        if !text.contains(&format!("\n## {}\n", kind.key)) {
+            found.push(format!("`{}` has no section", kind.key));
+        }
+    }
+    report("`docs/notifiers.md` does not say what the kinds can", found);
+}
+
+/// Every kind of check has its place in `docs/checks.md`.
+#[test]
+fn every_kind_of_check_is_documented() {
+    let text = read("docs/checks.md");
+    let titles: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("## ")?.split(':').next()).collect();
+    let has = |key: &str| titles.iter().any(|title| title.split(", ").any(|word| word == key));
+    let missing = watchbell_io::source::KINDS.iter().map(|kind| kind.key).filter(|key| !has(key));
+    report("`docs/checks.md` has no section for", missing.map(str::to_owned).collect());
+}
+
 /// What a command's `--help` says.
 fn help(words: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_watchbell")).args(words).arg("--help").output();
