@@ -22,7 +22,11 @@ impl Args {
     /// Runs the agent.
     pub fn run(&self, place: &Place) -> Done {
         let folder = place.folder(self.dir.as_deref())?;
+        // Starting a program holds its thread until the program is loaded: with twice as many threads as cores the
+        // others go on meanwhile (measured: a third more checks per second than with one a core).
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2 * cores)
             .enable_all()
             .build()
             .map_err(|error| Trouble::Failed(format!("can't start the agent's threads: {error}")))?;

@@ -7,4 +7,5 @@ mod examples;
 mod kill;
 mod operations;
 mod place;
+mod soak;
 mod tidy;
