@@ -21,7 +21,7 @@ const PAST_KEPT: Duration = Duration::from_secs(90 * 86_400);
 /// A check whose parent is well again runs within this long.
 const RUN_SOON_WITHIN: Duration = Duration::from_secs(5);
 /// How often old memories are looked for.
-const PURGE_EVERY: Duration = Duration::from_secs(6 * 3600);
+pub(super) const PURGE_EVERY: Duration = Duration::from_secs(6 * 3600);
 
 impl CheckPolicy {
     /// What the fault machine must know.
@@ -264,7 +264,8 @@ impl Step<'_> {
             self.touch(RowKey::Past(name));
         }
         self.purge_unreachable();
-        if !self.world.state.past.is_empty() {
+        let given_up = self.world.state.notifiers.values().any(|n| n.given_up > 0);
+        if given_up || !self.world.state.past.is_empty() {
             self.world.derived.timers.set(Timer::Purge, Some(now + PURGE_EVERY));
         }
     }

@@ -5,27 +5,34 @@
 use super::{
     SendOrder, Step,
     derived::Timer,
+    faults::PURGE_EVERY,
     world::{RowKey, Told, ToldKey},
 };
 use crate::{
     model::{Action, Delivery, Event, Failure, Finding, Name, Receipt, Severity, Timestamp, Verdict},
-    state::outbox::{Queued, RETRY_AFTER_MAX, backoff},
+    state::outbox::{Merged, NotifierState, Queued, RETRY_AFTER_MAX, backoff},
 };
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 /// Tries in a row that fail before the agent says so by `AGENT#alerts`.
 const FAILURES_TOLD: u32 = 3;
 /// How many waiting deliveries are looked at to find the next one.
 const LOOK_AHEAD_MAX: usize = 200;
-/// What was told over a notifier that is gone is remembered for this long.
+/// What was told and can't be ended is remembered for this long.
 const TOLD_KEPT: Duration = Duration::from_secs(90 * 86_400);
+/// What a notifier refused is held against it for this long.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(86_400);
 /// The source of events that hand a result to a handler.
 pub(super) const RESULT_SOURCE: &str = "result";
 /// A digest lists at most this many events; the rest is counted.
 const DIGEST_EVENTS_MAX: usize = 500;
 
 impl Step<'_> {
-    /// Puts a delivery into the outbox.
+    /// Puts a delivery into the outbox; its id there.
     #[allow(clippy::too_many_arguments)] // one caller a kind, each argument its own word
     pub(super) fn enqueue(
         &mut self,
@@ -36,7 +43,7 @@ impl Step<'_> {
         key: String,
         receipt: Option<Receipt>,
         why: &str,
-    ) {
+    ) -> u64 {
         let decision = self.decide(&to.fault, "told", Verdict::Tell, format!("{}: {why}", action.word()));
         decision.notifier = Some(to.notifier.clone());
         decision.delivery = Some(key.clone());
@@ -51,10 +58,10 @@ impl Step<'_> {
             trigger_receipt: receipt,
             digest: Vec::new(),
         };
-        self.put(delivery, episode, None);
+        self.put(delivery, episode, None)
     }
 
-    fn put(&mut self, delivery: Delivery, episode: u64, instead_of: Option<Name>) {
+    fn put(&mut self, delivery: Delivery, episode: u64, instead_of: Option<Name>) -> u64 {
         self.world.state.meta.outbox_id += 1;
         let id = self.world.state.meta.outbox_id;
         let notifier = delivery.notifier.clone();
@@ -62,9 +69,12 @@ impl Step<'_> {
             delivery: Arc::new(delivery),
             at: self.now,
             episode,
+            tries: 0,
             failures: 0,
             not_before: self.now,
             last_failure: None,
+            ends: None,
+            merged: Vec::new(),
             instead_of,
         };
         self.world.state.outbox.insert(id, queued);
@@ -72,6 +82,7 @@ impl Step<'_> {
         self.touch(RowKey::Meta);
         self.touch(RowKey::Outbox(id));
         self.lanes.insert(notifier);
+        id
     }
 
     /// A message to one notifier, to each of its targets. `key` makes repeats the same.
@@ -118,8 +129,10 @@ impl Step<'_> {
     }
 
     fn send(&mut self, notifier: &Name, id: u64) {
-        let queued = &self.world.state.outbox[&id];
-        let order = SendOrder { id, attempt: queued.failures + 1, delivery: queued.delivery.clone() };
+        let Some(queued) = self.world.state.outbox.get_mut(&id) else { return };
+        queued.tries = queued.tries.saturating_add(1);
+        let order = SendOrder { id, attempt: queued.tries, delivery: queued.delivery.clone() };
+        self.touch(RowKey::Outbox(id));
         self.world.derived.in_flight.insert(id, notifier.clone());
         self.world.derived.last_send.insert(notifier.clone(), self.now);
         self.fx.sends.push(order);
@@ -214,6 +227,10 @@ impl Step<'_> {
             decision.notifier = Some(notifier.clone());
             decision.delivery = Some(queued.delivery.key.clone());
             decision.episode = queued.episode;
+            if queued.delivery.action == Action::Trigger && queued.tries > 0 {
+                // A try whose answer was lost may have been taken.
+                self.note_taken(&told_key(&queued.delivery), queued.episode);
+            }
             // A digest that waits itself is taken apart, not nested.
             match queued.delivery.action {
                 Action::Digest => events.extend(queued.delivery.digest.iter().cloned()),
@@ -236,22 +253,31 @@ impl Step<'_> {
         decision.delivery = Some(key.clone());
         let delivery =
             Delivery { key, action: Action::Digest, notifier, event, target, trigger_receipt: None, digest: events };
-        self.put(delivery, 0, None);
+        let id = self.put(delivery, 0, None);
+        if let Some(digest) = self.world.state.outbox.get_mut(&id) {
+            digest.merged = matters_of(&merged);
+        }
     }
 
     /// A receiver took a delivery.
     pub(super) fn delivered(&mut self, id: u64, receipt: Receipt) {
         let Some(queued) = self.remove(id) else { return };
         let delivery = &queued.delivery;
-        let tries = queued.failures + 1;
+        let tries = queued.tries;
         let answer = if receipt.text.is_empty() { String::new() } else { format!(": {}", receipt.text) };
         let decision =
             self.decide(&delivery.event.name, "outbox", Verdict::Tell, format!("delivered at try {tries}{answer}"));
         decision.notifier = Some(delivery.notifier.clone());
         decision.delivery = Some(delivery.key.clone());
         decision.episode = queued.episode;
-        if delivery.action == Action::Trigger && receipt.id.is_some() {
-            self.keep_receipt(&queued, receipt);
+        if delivery.action == Action::Trigger {
+            self.note_taken(&told_key(delivery), queued.episode);
+            if receipt.id.is_some() {
+                self.keep_receipt(&queued, receipt);
+            }
+        }
+        for merged in queued.merged.iter().filter(|m| m.ends.is_none()) {
+            self.note_taken(&merged_key(&queued, merged), merged.episode);
         }
         let now = self.now;
         let state = self.world.state.notifiers.entry(delivery.notifier.clone()).or_default();
@@ -269,6 +295,35 @@ impl Step<'_> {
             // What it was never told, it is told now.
             self.reconcile_told();
         }
+    }
+
+    /// The receiver has it open from now on.
+    fn note_taken(&mut self, key: &ToldKey, episode: u64) {
+        if let Some(told) = self.world.state.told.get_mut(key).filter(|t| t.episode == episode && !t.taken) {
+            told.taken = true;
+            self.touch(RowKey::Told(key.clone()));
+        }
+        self.note_to_end(key, Some(episode));
+    }
+
+    /// What waits to end a matter has something to end. Whether anything waits.
+    fn note_to_end(&mut self, key: &ToldKey, episode: Option<u64>) -> bool {
+        let mut any = false;
+        let is_it = |e: u64| episode.is_none_or(|episode| episode == e);
+        for id in self.world.derived.lanes.get(&key.notifier).into_iter().flatten() {
+            let Some(later) = self.world.state.outbox.get_mut(id).filter(|q| q.delivery.target == key.target) else {
+                continue;
+            };
+            let is_same = later.delivery.event.name == key.fault && is_it(later.episode);
+            let own = later.ends.as_mut().filter(|_| is_same);
+            let merged = later.merged.iter_mut().filter(|m| m.fault == key.fault && is_it(m.episode));
+            for ends in own.into_iter().chain(merged.filter_map(|m| m.ends.as_mut())) {
+                ends.taken = true;
+                any = true;
+                self.fx.changed.insert(RowKey::Outbox(*id));
+            }
+        }
+        any
     }
 
     /// What the receiver calls the message is needed to edit it or to answer it.
@@ -297,7 +352,9 @@ impl Step<'_> {
         let give_up_at = queued.at + self.world.policy.agent.give_up_after;
         self.note_failure(&queued, failure);
         match failure {
-            Failure::Permanent { reason } => self.give_up(id, &format!("it will never be taken: {reason}"), true),
+            Failure::Permanent { reason } => {
+                self.give_up(id, &format!("it will never be taken: {reason}"), queued.tries == 1);
+            }
             Failure::Retry { reason, .. } if self.now >= give_up_at => {
                 self.give_up(id, &format!("given up after {} tries: {reason}", queued.failures + 1), false);
             }
@@ -345,12 +402,16 @@ impl Step<'_> {
         let delivery = &queued.delivery;
         let notifier = delivery.notifier.clone();
         self.world.state.notifiers.entry(notifier.clone()).or_default().given_up += 1;
+        self.world.derived.timers.set_earlier(Timer::Purge, self.now + PURGE_EVERY);
         self.touch(RowKey::Notifier(notifier.clone()));
         let opens = matches!(delivery.action, Action::Trigger | Action::Message | Action::Digest)
             && delivery.event.source != RESULT_SOURCE;
-        let next = if opens { self.next_in_line(&queued) } else { None };
+        let superseded = delivery.action == Action::Trigger
+            && self.behind(&queued).iter().any(|(_, action)| *action == Action::Trigger);
+        let next = if opens && !superseded { self.next_in_line(&queued) } else { None };
         let then = match &next {
             Some(next) => format!("; told over `{next}` instead"),
+            None if superseded => "; what waits behind it says it better".to_owned(),
             None if opens => "; there is no other notifier to tell it over".to_owned(),
             None => String::new(),
         };
@@ -361,8 +422,94 @@ impl Step<'_> {
         if let Some(next) = &next {
             self.hand_to(next, &queued);
         }
-        if queued.delivery.action == Action::Trigger && (never_taken || next.is_none()) {
-            self.forget_told(&queued);
+        if queued.delivery.action == Action::Trigger && !never_taken && queued.tries > 0 {
+            // It may have been: there is something to end.
+            self.note_taken(&told_key(&queued.delivery), queued.episode);
+        }
+        match queued.delivery.action {
+            Action::Trigger if superseded => {}
+            Action::Trigger if never_taken || next.is_none() => self.forget_told(&queued),
+            Action::Resolve => {
+                let merged = Merged {
+                    fault: queued.delivery.event.name.clone(),
+                    episode: queued.episode,
+                    ends: queued.ends.clone(),
+                    receipt: queued.delivery.trigger_receipt.clone(),
+                };
+                self.remember_told(&queued, merged);
+            }
+            Action::Digest => self.digest_is_lost(&queued, never_taken),
+            _ => {}
+        }
+    }
+
+    /// What else waits for the same receiver in the same matter and episode.
+    fn behind(&self, queued: &Queued) -> Vec<(u64, Action)> {
+        let key = told_key(&queued.delivery);
+        let lane = self.world.derived.lanes.get(&key.notifier);
+        let waiting = lane.into_iter().flatten().filter_map(|id| Some((*id, self.world.state.outbox.get(id)?)));
+        let same = |q: &Queued| q.episode == queued.episode && told_key(&q.delivery) == key;
+        waiting.filter(|(_, q)| same(q)).map(|(id, q)| (id, q.delivery.action)).collect()
+    }
+
+    /// A receiver did not hear of the end: it still believes what it was told. The next reload or start tells it, and
+    /// so does its first success after a long failure.
+    fn remember_told(&mut self, queued: &Queued, merged: Merged) {
+        let key = merged_key(queued, &merged);
+        let Some(ends) = merged.ends.filter(|ends| ends.taken) else { return };
+        if let Some(told) = self.world.state.told.get_mut(&key) {
+            // It is wrong again: that has an end of its own.
+            told.taken = true;
+            return self.touch(RowKey::Told(key));
+        }
+        if self.note_to_end(&key, None) {
+            return;
+        }
+        let told = Told {
+            check: ends.check,
+            episode: merged.episode,
+            // The end is told as another delivery then, and so is the fault, if it is there again.
+            change: ends.change.saturating_add(1),
+            message: queued.delivery.event.text.clone(),
+            severity: queued.delivery.event.severity,
+            at: self.now,
+            taken: true,
+            acknowledged: false,
+            receipt: merged.receipt,
+        };
+        self.world.state.told.insert(key.clone(), told);
+        self.touch(RowKey::Told(key));
+    }
+
+    /// A receiver did not hear what a digest says: what it opens is not open there, what it ends is.
+    fn digest_is_lost(&mut self, queued: &Queued, never_taken: bool) {
+        for merged in &queued.merged {
+            if merged.ends.is_some() {
+                self.remember_told(queued, merged.clone());
+                continue;
+            }
+            let key = merged_key(queued, merged);
+            if !never_taken {
+                self.note_taken(&key, merged.episode);
+            }
+            let told = self.world.state.told.get_mut(&key).filter(|t| t.episode == merged.episode);
+            match told {
+                Some(told) if told.taken => told.message.clear(),
+                Some(_) => {
+                    self.world.state.told.remove(&key);
+                    self.next_is_another_change(&key.fault);
+                }
+                None => continue,
+            }
+            self.touch(RowKey::Told(key));
+        }
+    }
+
+    /// Should it be told later, that is another delivery.
+    fn next_is_another_change(&mut self, name: &Name) {
+        if let Some(fault) = self.world.state.faults.get_mut(name) {
+            fault.change = fault.change.saturating_add(1);
+            self.touch(RowKey::Fault(name.clone()));
         }
     }
 
@@ -374,17 +521,18 @@ impl Step<'_> {
             // That it could not be told changes this very fault: it would be told and refused without end.
             return;
         }
-        let Some(told) = self.world.state.told.get(&key) else { return };
-        let opened = self.delivery_key(&key.fault, told.episode, told.change, &key, Action::Trigger);
-        if opened != queued.delivery.key {
-            return;
+        let Some(told) = self.world.state.told.get_mut(&key).filter(|t| t.episode == queued.episode) else { return };
+        if told.taken {
+            // It has an earlier one open, which says something else.
+            told.message.clear();
+            return self.touch(RowKey::Told(key));
+        }
+        for (id, _) in self.behind(queued) {
+            // An edit of what was never said.
+            self.give_up(id, "what it changes was never taken", true);
         }
         self.world.state.told.remove(&key);
-        if let Some(fault) = self.world.state.faults.get_mut(&key.fault) {
-            // Should it be told later, that is another delivery.
-            fault.change = fault.change.saturating_add(1);
-            self.fx.changed.insert(RowKey::Fault(key.fault.clone()));
-        }
+        self.next_is_another_change(&key.fault);
         self.touch(RowKey::Told(key));
     }
 
@@ -408,7 +556,7 @@ impl Step<'_> {
                 self.decide(&delivery.event.name, "told", Verdict::Drop, text).notifier = Some(next.clone());
                 return;
             }
-            self.world.state.told.insert(to.clone(), told);
+            self.world.state.told.insert(to.clone(), Told { taken: false, receipt: None, acknowledged: false, ..told });
             self.touch(RowKey::Told(to.clone()));
         }
         let decision = self.decide(
@@ -519,8 +667,22 @@ impl Step<'_> {
             self.world.state.notifiers.remove(&notifier);
             self.touch(RowKey::Notifier(notifier));
         }
+        self.forgive(|_| true);
         self.judge_alerts();
         self.lanes.extend(lanes);
+    }
+
+    /// What a notifier refused says nothing about it for ever: at a start, with another config, or after a day it is
+    /// taken for one that works, until it refuses again.
+    fn forgive(&mut self, is_due: impl Fn(&NotifierState) -> bool) {
+        for (name, state) in &mut self.world.state.notifiers {
+            let waits = self.world.derived.lanes.get(name).is_some_and(|lane| !lane.is_empty());
+            if state.given_up > 0 && (state.failures == 0 || !waits) && is_due(state) {
+                (state.failures, state.given_up, state.failing_since, state.not_before, state.last_failure) =
+                    (0, 0, None, None, None);
+                self.fx.changed.insert(RowKey::Notifier(name.clone()));
+            }
+        }
     }
 
     /// Deliveries that wait for a notifier which the config does not have.
@@ -534,21 +696,20 @@ impl Step<'_> {
             .collect()
     }
 
-    /// Drops what could not be told because its notifier is gone, after a long while.
+    /// Drops what could not be told because its notifier is gone or refuses it, after a long while.
     pub(super) fn purge_unreachable(&mut self) {
         let (now, give_up_after) = (self.now, self.world.policy.agent.give_up_after);
         for id in self.without_notifier(|q| q.at + give_up_after <= now) {
             self.give_up(id, "its notifier was removed from the config", false);
         }
-        let policy = self.world.policy.clone();
+        self.forgive(|state| state.failing_since.is_none_or(|since| since + FORGIVEN_AFTER <= now));
+        self.judge_alerts();
         let state = &self.world.state;
         let is_old = |told: &Told| told.at + TOLD_KEPT <= now;
         let orphans: Vec<ToldKey> = state
             .told
             .iter()
-            .filter(|(k, t)| {
-                !policy.notifiers.contains_key(&k.notifier) && !state.faults.contains_key(&k.fault) && is_old(t)
-            })
+            .filter(|(k, t)| is_old(t) && !state.faults.contains_key(&k.fault) && !self.check_flaps(&t.check))
             .map(|(key, _)| key.clone())
             .collect();
         for key in orphans {
@@ -585,6 +746,36 @@ impl Step<'_> {
 fn told_key(delivery: &Delivery) -> ToldKey {
     let (fault, notifier) = (delivery.event.name.clone(), delivery.notifier.clone());
     ToldKey { fault, notifier, target: delivery.target.clone() }
+}
+
+/// The same for one matter of a digest.
+fn merged_key(queued: &Queued, merged: &Merged) -> ToldKey {
+    ToldKey { fault: merged.fault.clone(), ..told_key(&queued.delivery) }
+}
+
+/// What deliveries open and end, all in all: for each fault at most one end and one beginning after it.
+fn matters_of(deliveries: &[Queued]) -> Vec<Merged> {
+    let mut matters: BTreeMap<Name, (Option<Merged>, Option<Merged>)> = BTreeMap::new();
+    for queued in deliveries {
+        let delivery = &queued.delivery;
+        let own = matches!(delivery.action, Action::Trigger | Action::Resolve).then(|| Merged {
+            fault: delivery.event.name.clone(),
+            episode: queued.episode,
+            ends: queued.ends.clone(),
+            receipt: delivery.trigger_receipt.clone(),
+        });
+        for mut new in own.into_iter().chain(queued.merged.iter().cloned()) {
+            let (ended, opened) = matters.entry(new.fault.clone()).or_default();
+            match &mut new.ends {
+                None => *opened = Some(new),
+                Some(ends) => {
+                    ends.taken |= ended.as_ref().and_then(|e| e.ends.as_ref()).is_some_and(|e| e.taken);
+                    (*ended, *opened) = (Some(new), None);
+                }
+            }
+        }
+    }
+    matters.into_values().flat_map(|(ended, opened)| ended.into_iter().chain(opened)).collect()
 }
 
 /// What a lane has next.

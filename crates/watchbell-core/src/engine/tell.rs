@@ -10,6 +10,7 @@ use super::{
 use crate::{
     config::{CheckPolicy, Renotify},
     model::{Action, Event, EventKind, EventState, Fault, Held, Name, Severity, Timestamp, Verdict},
+    state::outbox::Ends,
 };
 use std::{ops::Bound, time::Duration};
 
@@ -123,7 +124,7 @@ impl Step<'_> {
         fault.name != check.name.part("flapping") && self.check_flaps(&check.name)
     }
 
-    fn check_flaps(&self, check: &Name) -> bool {
+    pub(super) fn check_flaps(&self, check: &Name) -> bool {
         self.world.state.faults.contains_key(&check.part("flapping"))
     }
 
@@ -204,6 +205,9 @@ impl Step<'_> {
         if told.acknowledged && fault.acknowledged.is_none() {
             return Some((Action::Trigger, "the acknowledgement ended and it is still wrong"));
         }
+        if told.message.is_empty() {
+            return Some((Action::Trigger, "what it was told last was not taken"));
+        }
         let changed = told.message != fault.message || told.severity != fault.severity || told.episode != fault.episode;
         let edits = self.world.policy.notifiers.get(&key.notifier).is_some_and(|n| n.capabilities.edits);
         match check.renotify {
@@ -226,6 +230,7 @@ impl Step<'_> {
     /// Puts one delivery into the outbox and remembers what its receiver will believe.
     fn tell(&mut self, key: &ToldKey, fault: &Fault, action: Action, event: &Event, why: &str) {
         let old = self.world.state.told.get(key).cloned();
+        let taken = old.as_ref().is_some_and(|t| t.taken);
         let receipt = old.and_then(|t| t.receipt);
         let delivery_key = self.delivery_key(&fault.name, fault.episode, fault.change, key, action);
         let told = Told {
@@ -235,6 +240,7 @@ impl Step<'_> {
             message: fault.message.clone(),
             severity: fault.severity,
             at: self.now,
+            taken,
             acknowledged: action == Action::Acknowledge,
             receipt: receipt.clone(),
         };
@@ -285,7 +291,10 @@ impl Step<'_> {
             self.world.state.told.remove(&key);
             self.touch(RowKey::Told(key.clone()));
             let why = "it was told, and it is not wrong any more";
-            self.enqueue(&key, Action::Resolve, &about, told.episode, delivery_key, told.receipt, why);
+            let id = self.enqueue(&key, Action::Resolve, &about, told.episode, delivery_key, told.receipt, why);
+            if let Some(queued) = self.world.state.outbox.get_mut(&id) {
+                queued.ends = Some(Ends { check: check.clone(), change: told.change, taken: told.taken });
+            }
         }
     }
 

@@ -87,12 +87,15 @@ pub struct Told {
     pub episode: u64,
     /// Which change within it.
     pub change: u32,
-    /// The message that was told.
+    /// The message that was told; empty where what was told last was not taken, and an earlier one is open.
     pub message: String,
     /// The severity that was told.
     pub severity: Severity,
     /// When it was decided to tell.
     pub at: Timestamp,
+    /// The receiver took a trigger: it has this open. Until then it may still refuse it.
+    #[serde(default)]
+    pub taken: bool,
     /// Whether an acknowledgement was told.
     #[serde(default)]
     pub acknowledged: bool,
@@ -168,11 +171,7 @@ impl State {
             "fault" => drop(self.faults.insert(key.into(), parse(value).map_err(wrong)?)),
             "past" => drop(self.past.insert(key.into(), parse(value).map_err(wrong)?)),
             "told" => {
-                let mut parts = key.split(PART);
-                let (Some(fault), Some(notifier), Some(target)) = (parts.next(), parts.next(), parts.next()) else {
-                    return Err(wrong("its key has not three parts".into()));
-                };
-                let key = ToldKey { fault: fault.into(), notifier: notifier.into(), target: target.into() };
+                let key = told_key(key).ok_or_else(|| wrong("its key has not three parts".into()))?;
                 self.told.insert(key, parse(value).map_err(wrong)?);
             }
             "squelch" => drop(self.squelches.insert(key.into(), parse(value).map_err(wrong)?)),
@@ -184,6 +183,21 @@ impl State {
             _ => return Err(format!("there is no table `{table}` in this version")),
         }
         Ok(())
+    }
+
+    /// Drops a row that is gone; one that is not there is gone already.
+    pub fn remove_row(&mut self, table: &str, key: &str) {
+        match table {
+            "meta" => self.meta = Meta::default(),
+            "check" => drop(self.checks.remove(key)),
+            "fault" => drop(self.faults.remove(key)),
+            "past" => drop(self.past.remove(key)),
+            "told" => drop(told_key(key).and_then(|key| self.told.remove(&key))),
+            "squelch" => drop(self.squelches.remove(key)),
+            "outbox" => drop(key.parse().ok().and_then(|id: u64| self.outbox.remove(&id))),
+            "notifier" => drop(self.notifiers.remove(key)),
+            _ => {}
+        }
     }
 
     /// Reads all stored rows back: `(table, key, JSON)`.
@@ -213,6 +227,12 @@ impl State {
         keys.extend(self.notifiers.keys().cloned().map(RowKey::Notifier));
         keys
     }
+}
+
+fn told_key(text: &str) -> Option<ToldKey> {
+    let mut parts = text.split(PART);
+    let (fault, notifier, target) = (parts.next()?, parts.next()?, parts.next()?);
+    Some(ToldKey { fault: fault.into(), notifier: notifier.into(), target: target.into() })
 }
 
 fn json<T: Serialize>(value: Option<&T>) -> Option<String> {

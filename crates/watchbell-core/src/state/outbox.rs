@@ -1,7 +1,7 @@
 //! The outbox: deliveries decided but not yet confirmed. When the next try is due, when to give up, what
 //! may go before what. The worker only sends and brings the answer back.
 
-use crate::model::{Delivery, Timestamp};
+use crate::model::{Delivery, Name, Receipt, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
 
@@ -14,6 +14,9 @@ pub struct Queued {
     pub at: Timestamp,
     /// The fault's episode; 0 where there is none.
     pub episode: u64,
+    /// How many tries were begun: as many may have been taken, whatever was heard of them.
+    #[serde(default)]
+    pub tries: u32,
     /// How many tries failed.
     #[serde(default)]
     pub failures: u32,
@@ -22,9 +25,41 @@ pub struct Queued {
     /// What the last try brought.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<String>,
+    /// What a resolve ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<Ends>,
+    /// What a digest opens and ends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged: Vec<Merged>,
     /// It was meant for this notifier, which could not take it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub instead_of: Option<crate::model::Name>,
+    pub instead_of: Option<Name>,
+}
+
+/// What a resolve ends.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Ends {
+    /// The check that found the fault.
+    pub check: Name,
+    /// The change that was told last.
+    pub change: u32,
+    /// The receiver took a trigger: there is something to end.
+    pub taken: bool,
+}
+
+/// A trigger or a resolve that is in a digest.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Merged {
+    /// The fault.
+    pub fault: Name,
+    /// Its episode.
+    pub episode: u64,
+    /// What a resolve ends; a trigger ends nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<Ends>,
+    /// What the receiver answered to the trigger that is ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Receipt>,
 }
 
 /// How a notifier is doing.

@@ -1,5 +1,7 @@
 //! What the scenarios and the simulations share: configs of files in one text, with kinds that run nothing.
 
+pub mod audit;
+
 use jiff::tz::TimeZone;
 use std::sync::Arc;
 use watchbell_core::config::{Capabilities, Config, InputFile, Key, Kind, Kinds, LoadOptions, Policy, Shape, render};

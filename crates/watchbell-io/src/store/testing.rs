@@ -130,9 +130,12 @@ pub fn queued(key: &str, event: Event) -> Queued {
         delivery: Arc::new(delivery),
         at: at(1),
         episode: 3,
+        tries: 2,
         failures: 2,
         not_before: at(5),
         last_failure: Some("it answered 503".into()),
+        ends: None,
+        merged: Vec::new(),
         instead_of: None,
     }
 }
@@ -209,6 +212,7 @@ fn told(name: &Name, secs: i64) -> Told {
         message: "full".into(),
         severity: Severity::Critical,
         at: at(secs),
+        taken: true,
         acknowledged: false,
         receipt: None,
     }
