@@ -21,7 +21,7 @@ use watchbell_core::{
     wire::run::unfinished,
 };
 
-const SEEDS_DEFAULT: u64 = 6;
+const SEEDS_DEFAULT: u64 = 8;
 const HOURS_DEFAULT: u64 = 24;
 /// Inputs that come within this long are one commit.
 const BATCH: Duration = Duration::from_millis(10);
@@ -176,7 +176,7 @@ struct Sim {
 impl Sim {
     fn new(seed: u64) -> Sim {
         let mut agent = Agent::new();
-        let policy = agent.load(&config(0), true).unwrap();
+        let policy = agent.load(&config(0), true).expect("the config is right");
         let mut sim = Sim {
             dice: Dice(seed),
             world: None,
@@ -383,7 +383,7 @@ impl Sim {
         }
         // A start reads the config anew: nothing is last good.
         self.agent = Agent::new();
-        self.policy = self.agent.load(&config(self.variant), true).unwrap();
+        self.policy = self.agent.load(&config(self.variant), true).expect("the config is right");
         self.begin();
     }
 
@@ -423,7 +423,7 @@ impl Sim {
             60..62 => self.clock_jumps(),
             62..65 => {
                 self.variant = self.dice.below(8);
-                self.policy = self.agent.load(&config(self.variant), true).unwrap();
+                self.policy = self.agent.load(&config(self.variant), true).expect("the config is right");
                 self.note(format!("config {}", self.variant));
                 self.input(Input::Reload(self.policy.clone()));
             }

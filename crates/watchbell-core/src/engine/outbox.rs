@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     model::{Action, Delivery, Event, Failure, Finding, Name, Receipt, Severity, Timestamp, Verdict},
-    state::outbox::{Merged, NotifierState, Queued, RETRY_AFTER_MAX, backoff},
+    state::outbox::{Ends, Merged, NotifierState, Open, Queued, RETRY_AFTER_MAX, backoff},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -227,10 +227,6 @@ impl Step<'_> {
             decision.notifier = Some(notifier.clone());
             decision.delivery = Some(queued.delivery.key.clone());
             decision.episode = queued.episode;
-            if queued.delivery.action == Action::Trigger && queued.tries > 0 {
-                // A try whose answer was lost may have been taken.
-                self.note_taken(&told_key(&queued.delivery), queued.episode);
-            }
             // A digest that waits itself is taken apart, not nested.
             match queued.delivery.action {
                 Action::Digest => events.extend(queued.delivery.digest.iter().cloned()),
@@ -254,6 +250,12 @@ impl Step<'_> {
         let delivery =
             Delivery { key, action: Action::Digest, notifier, event, target, trigger_receipt: None, digest: events };
         let id = self.put(delivery, 0, None);
+        for queued in merged.iter().filter(|q| q.tries > 0) {
+            // A try whose answer was lost may have been taken.
+            for opened in opened_by(queued) {
+                self.note_open(&merged_key(queued, &opened), opened.episode, Open::Maybe);
+            }
+        }
         if let Some(digest) = self.world.state.outbox.get_mut(&id) {
             digest.merged = matters_of(&merged);
         }
@@ -270,14 +272,11 @@ impl Step<'_> {
         decision.notifier = Some(delivery.notifier.clone());
         decision.delivery = Some(delivery.key.clone());
         decision.episode = queued.episode;
-        if delivery.action == Action::Trigger {
-            self.note_taken(&told_key(delivery), queued.episode);
-            if receipt.id.is_some() {
-                self.keep_receipt(&queued, receipt);
-            }
+        if delivery.action == Action::Trigger && receipt.id.is_some() {
+            self.keep_receipt(&queued, receipt);
         }
-        for merged in queued.merged.iter().filter(|m| m.ends.is_none()) {
-            self.note_taken(&merged_key(&queued, merged), merged.episode);
+        for opened in opened_by(&queued) {
+            self.note_open(&merged_key(&queued, &opened), opened.episode, Open::Yes);
         }
         let now = self.now;
         let state = self.world.state.notifiers.entry(delivery.notifier.clone()).or_default();
@@ -298,16 +297,16 @@ impl Step<'_> {
     }
 
     /// The receiver has it open from now on.
-    fn note_taken(&mut self, key: &ToldKey, episode: u64) {
-        if let Some(told) = self.world.state.told.get_mut(key).filter(|t| t.episode == episode && !t.taken) {
-            told.taken = true;
+    fn note_open(&mut self, key: &ToldKey, episode: u64, open: Open) {
+        if let Some(told) = self.world.state.told.get_mut(key).filter(|t| t.episode == episode && t.open < open) {
+            told.open = open;
             self.touch(RowKey::Told(key.clone()));
         }
-        self.note_to_end(key, Some(episode));
+        self.note_to_end(key, Some(episode), open);
     }
 
     /// What waits to end a matter has something to end. Whether anything waits.
-    fn note_to_end(&mut self, key: &ToldKey, episode: Option<u64>) -> bool {
+    fn note_to_end(&mut self, key: &ToldKey, episode: Option<u64>, open: Open) -> bool {
         let mut any = false;
         let is_it = |e: u64| episode.is_none_or(|episode| episode == e);
         for id in self.world.derived.lanes.get(&key.notifier).into_iter().flatten() {
@@ -318,7 +317,7 @@ impl Step<'_> {
             let own = later.ends.as_mut().filter(|_| is_same);
             let merged = later.merged.iter_mut().filter(|m| m.fault == key.fault && is_it(m.episode));
             for ends in own.into_iter().chain(merged.filter_map(|m| m.ends.as_mut())) {
-                ends.taken = true;
+                ends.open = ends.open.max(open);
                 any = true;
                 self.fx.changed.insert(RowKey::Outbox(*id));
             }
@@ -422,21 +421,17 @@ impl Step<'_> {
         if let Some(next) = &next {
             self.hand_to(next, &queued);
         }
-        if queued.delivery.action == Action::Trigger && !never_taken && queued.tries > 0 {
+        for opened in opened_by(&queued).iter().filter(|_| !never_taken && queued.tries > 0) {
             // It may have been: there is something to end.
-            self.note_taken(&told_key(&queued.delivery), queued.episode);
+            self.note_open(&merged_key(&queued, opened), opened.episode, Open::Maybe);
         }
         match queued.delivery.action {
             Action::Trigger if superseded => {}
-            Action::Trigger if never_taken || next.is_none() => self.forget_told(&queued),
+            Action::Trigger => self.forget_told(&queued),
             Action::Resolve => {
-                let merged = Merged {
-                    fault: queued.delivery.event.name.clone(),
-                    episode: queued.episode,
-                    ends: queued.ends.clone(),
-                    receipt: queued.delivery.trigger_receipt.clone(),
-                };
-                self.remember_told(&queued, merged);
+                for ended in matters_in(&queued) {
+                    self.remember_told(&queued, ended, never_taken);
+                }
             }
             Action::Digest => self.digest_is_lost(&queued, never_taken),
             _ => {}
@@ -454,26 +449,28 @@ impl Step<'_> {
 
     /// A receiver did not hear of the end: it still believes what it was told. The next reload or start tells it, and
     /// so does its first success after a long failure.
-    fn remember_told(&mut self, queued: &Queued, merged: Merged) {
+    fn remember_told(&mut self, queued: &Queued, merged: Merged, never_taken: bool) {
         let key = merged_key(queued, &merged);
-        let Some(ends) = merged.ends.filter(|ends| ends.taken) else { return };
+        let Some(ends) = merged.ends.filter(|ends| ends.open > Open::No) else { return };
+        let open = if never_taken && !merged.tried { ends.open } else { Open::Maybe };
         if let Some(told) = self.world.state.told.get_mut(&key) {
             // It is wrong again: that has an end of its own.
-            told.taken = true;
+            told.open = told.open.max(open);
             return self.touch(RowKey::Told(key));
         }
-        if self.note_to_end(&key, None) {
+        if self.note_to_end(&key, None, open) {
             return;
         }
         let told = Told {
             check: ends.check,
             episode: merged.episode,
-            // The end is told as another delivery then, and so is the fault, if it is there again.
-            change: ends.change.saturating_add(1),
+            change: ends.change,
+            again: ends.again.saturating_add(1),
             message: queued.delivery.event.text.clone(),
             severity: queued.delivery.event.severity,
             at: self.now,
-            taken: true,
+            open,
+            outdated: open != Open::Yes,
             acknowledged: false,
             receipt: merged.receipt,
         };
@@ -485,16 +482,13 @@ impl Step<'_> {
     fn digest_is_lost(&mut self, queued: &Queued, never_taken: bool) {
         for merged in &queued.merged {
             if merged.ends.is_some() {
-                self.remember_told(queued, merged.clone());
+                self.remember_told(queued, merged.clone(), never_taken);
                 continue;
             }
             let key = merged_key(queued, merged);
-            if !never_taken {
-                self.note_taken(&key, merged.episode);
-            }
             let told = self.world.state.told.get_mut(&key).filter(|t| t.episode == merged.episode);
             match told {
-                Some(told) if told.taken => told.message.clear(),
+                Some(told) if told.open > Open::No => told.outdated = true,
                 Some(_) => {
                     self.world.state.told.remove(&key);
                     self.next_is_another_change(&key.fault);
@@ -522,9 +516,9 @@ impl Step<'_> {
             return;
         }
         let Some(told) = self.world.state.told.get_mut(&key).filter(|t| t.episode == queued.episode) else { return };
-        if told.taken {
+        if told.open > Open::No {
             // It has an earlier one open, which says something else.
-            told.message.clear();
+            told.outdated = true;
             return self.touch(RowKey::Told(key));
         }
         for (id, _) in self.behind(queued) {
@@ -556,7 +550,10 @@ impl Step<'_> {
                 self.decide(&delivery.event.name, "told", Verdict::Drop, text).notifier = Some(next.clone());
                 return;
             }
-            self.world.state.told.insert(to.clone(), Told { taken: false, receipt: None, acknowledged: false, ..told });
+            self.world
+                .state
+                .told
+                .insert(to.clone(), Told { open: Open::No, receipt: None, acknowledged: false, ..told });
             self.touch(RowKey::Told(to.clone()));
         }
         let decision = self.decide(
@@ -596,7 +593,11 @@ impl Step<'_> {
             decision.notifier = Some(delivery.notifier.clone());
             decision.delivery = Some(delivery.key.clone());
             decision.episode = queued.episode;
-            self.put(delivery, queued.episode, Some(queued.delivery.notifier.clone()));
+            let is_end = delivery.action == Action::Resolve;
+            let id = self.put(delivery, queued.episode, Some(queued.delivery.notifier.clone()));
+            if let Some(stored) = self.world.state.outbox.get_mut(&id).filter(|_| is_end) {
+                stored.ends = end.ends.clone().map(|ends| Ends { open: Open::No, ..ends });
+            }
         }
     }
 
@@ -753,23 +754,45 @@ fn merged_key(queued: &Queued, merged: &Merged) -> ToldKey {
     ToldKey { fault: merged.fault.clone(), ..told_key(&queued.delivery) }
 }
 
+/// What a delivery opens and ends, in order.
+fn matters_in(queued: &Queued) -> Vec<Merged> {
+    let delivery = &queued.delivery;
+    let own = matches!(delivery.action, Action::Trigger | Action::Resolve).then(|| Merged {
+        fault: delivery.event.name.clone(),
+        episode: queued.episode,
+        tried: false,
+        ends: queued.ends.clone(),
+        receipt: delivery.trigger_receipt.clone(),
+    });
+    own.into_iter().chain(queued.merged.iter().cloned()).collect()
+}
+
+/// What a delivery opens.
+fn opened_by(queued: &Queued) -> Vec<Merged> {
+    let mut matters = matters_in(queued);
+    matters.retain(|m| m.ends.is_none() && queued.delivery.action != Action::Resolve);
+    matters
+}
+
 /// What deliveries open and end, all in all: for each fault at most one end and one beginning after it.
 fn matters_of(deliveries: &[Queued]) -> Vec<Merged> {
     let mut matters: BTreeMap<Name, (Option<Merged>, Option<Merged>)> = BTreeMap::new();
+    let mut maybe = BTreeSet::new();
     for queued in deliveries {
-        let delivery = &queued.delivery;
-        let own = matches!(delivery.action, Action::Trigger | Action::Resolve).then(|| Merged {
-            fault: delivery.event.name.clone(),
-            episode: queued.episode,
-            ends: queued.ends.clone(),
-            receipt: delivery.trigger_receipt.clone(),
-        });
-        for mut new in own.into_iter().chain(queued.merged.iter().cloned()) {
+        for mut new in matters_in(queued) {
+            new.tried |= queued.tries > 0;
+            if new.tried && new.ends.is_none() {
+                maybe.insert(new.fault.clone());
+            }
             let (ended, opened) = matters.entry(new.fault.clone()).or_default();
             match &mut new.ends {
                 None => *opened = Some(new),
                 Some(ends) => {
-                    ends.taken |= ended.as_ref().and_then(|e| e.ends.as_ref()).is_some_and(|e| e.taken);
+                    if maybe.contains(&new.fault) {
+                        ends.open = ends.open.max(Open::Maybe);
+                    }
+                    let before = ended.as_ref().and_then(|e| e.ends.as_ref()).map_or(Open::No, |e| e.open);
+                    ends.open = ends.open.max(before);
                     (*ended, *opened) = (Some(new), None);
                 }
             }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     config::{CheckPolicy, Renotify},
     model::{Action, Event, EventKind, EventState, Fault, Held, Name, Severity, Timestamp, Verdict},
-    state::outbox::Ends,
+    state::outbox::{Ends, Open},
 };
 use std::{ops::Bound, time::Duration};
 
@@ -205,7 +205,7 @@ impl Step<'_> {
         if told.acknowledged && fault.acknowledged.is_none() {
             return Some((Action::Trigger, "the acknowledgement ended and it is still wrong"));
         }
-        if told.message.is_empty() {
+        if told.outdated {
             return Some((Action::Trigger, "what it was told last was not taken"));
         }
         let changed = told.message != fault.message || told.severity != fault.severity || told.episode != fault.episode;
@@ -230,9 +230,10 @@ impl Step<'_> {
     /// Puts one delivery into the outbox and remembers what its receiver will believe.
     fn tell(&mut self, key: &ToldKey, fault: &Fault, action: Action, event: &Event, why: &str) {
         let old = self.world.state.told.get(key).cloned();
-        let taken = old.as_ref().is_some_and(|t| t.taken);
+        let open = old.as_ref().map_or(Open::No, |t| t.open);
         let receipt = old.and_then(|t| t.receipt);
-        let delivery_key = self.delivery_key(&fault.name, fault.episode, fault.change, key, action);
+        let change = fault.change.to_string();
+        let delivery_key = self.delivery_key(&fault.name, fault.episode, &change, key, action);
         let told = Told {
             check: fault.check.clone(),
             episode: fault.episode,
@@ -240,7 +241,9 @@ impl Step<'_> {
             message: fault.message.clone(),
             severity: fault.severity,
             at: self.now,
-            taken,
+            again: 0,
+            open,
+            outdated: false,
             acknowledged: action == Action::Acknowledge,
             receipt: receipt.clone(),
         };
@@ -249,14 +252,7 @@ impl Step<'_> {
         self.enqueue(key, action, event, fault.episode, delivery_key, receipt, why);
     }
 
-    pub(super) fn delivery_key(
-        &self,
-        fault: &Name,
-        episode: u64,
-        change: u32,
-        key: &ToldKey,
-        action: Action,
-    ) -> String {
+    fn delivery_key(&self, fault: &Name, episode: u64, change: &str, key: &ToldKey, action: Action) -> String {
         let target = if key.target.is_empty() { String::new() } else { format!("/{}", key.target) };
         let agent = &self.world.state.meta.agent_id;
         format!("{agent}/{fault}/{episode}/{change}/{}{target}/{}", key.notifier, action.word())
@@ -287,13 +283,17 @@ impl Step<'_> {
             });
             let mut about = about.clone();
             about.state = EventState::Recovery;
-            let delivery_key = self.delivery_key(name, told.episode, told.change, &key, Action::Resolve);
+            // An end that was given up before, and is told with another text now, is another delivery.
+            let again = if told.again > 0 { format!(".{}", told.again) } else { String::new() };
+            let change = format!("{}{again}", told.change);
+            let delivery_key = self.delivery_key(name, told.episode, &change, &key, Action::Resolve);
             self.world.state.told.remove(&key);
             self.touch(RowKey::Told(key.clone()));
             let why = "it was told, and it is not wrong any more";
             let id = self.enqueue(&key, Action::Resolve, &about, told.episode, delivery_key, told.receipt, why);
             if let Some(queued) = self.world.state.outbox.get_mut(&id) {
-                queued.ends = Some(Ends { check: check.clone(), change: told.change, taken: told.taken });
+                queued.ends =
+                    Some(Ends { check: check.clone(), change: told.change, again: told.again, open: told.open });
             }
         }
     }

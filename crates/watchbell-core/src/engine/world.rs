@@ -10,7 +10,11 @@ use super::derived::Derived;
 use crate::{
     config::Policy,
     model::{Delivery, Fault, Name, Receipt, Severity, Timestamp},
-    state::{check::CheckState, outbox::NotifierState, outbox::Queued, squelch::Squelch},
+    state::{
+        check::CheckState,
+        outbox::{NotifierState, Open, Queued},
+        squelch::Squelch,
+    },
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{collections::BTreeMap, sync::Arc};
@@ -87,15 +91,21 @@ pub struct Told {
     pub episode: u64,
     /// Which change within it.
     pub change: u32,
-    /// The message that was told; empty where what was told last was not taken, and an earlier one is open.
+    /// The message that was told.
     pub message: String,
     /// The severity that was told.
     pub severity: Severity,
     /// When it was decided to tell.
     pub at: Timestamp,
-    /// The receiver took a trigger: it has this open. Until then it may still refuse it.
+    /// How often its end was given up.
     #[serde(default)]
-    pub taken: bool,
+    pub again: u32,
+    /// Whether the receiver took a trigger. Until then it may still refuse it.
+    #[serde(default)]
+    pub open: Open,
+    /// What was told last was not taken, or it is not certain: it is told again when there is reason to look at it.
+    #[serde(default)]
+    pub outdated: bool,
     /// Whether an acknowledgement was told.
     #[serde(default)]
     pub acknowledged: bool,

@@ -43,8 +43,24 @@ pub struct Ends {
     pub check: Name,
     /// The change that was told last.
     pub change: u32,
-    /// The receiver took a trigger: there is something to end.
-    pub taken: bool,
+    /// How often that end was given up before.
+    #[serde(default)]
+    pub again: u32,
+    /// Whether there is something to end.
+    pub open: Open,
+}
+
+/// Whether a receiver has a matter open.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Open {
+    /// It took nothing yet.
+    #[default]
+    No,
+    /// A try whose answer was lost may have been taken.
+    Maybe,
+    /// It took a trigger.
+    Yes,
 }
 
 /// A trigger or a resolve that is in a digest.
@@ -54,6 +70,9 @@ pub struct Merged {
     pub fault: Name,
     /// Its episode.
     pub episode: u64,
+    /// It was tried before it was merged, and may have been taken.
+    #[serde(default)]
+    pub tried: bool,
     /// What a resolve ends; a trigger ends nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends: Option<Ends>,

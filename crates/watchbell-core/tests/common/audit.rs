@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use watchbell_core::{
     engine::{Commit, SendOrder, World},
     model::{Action, Decision, Delivery, Name, Verdict},
+    state::outbox::Open,
 };
 
 /// One receiver, as PagerDuty behaves: things open and close by name, a key that is known is a repeat.
@@ -158,14 +159,14 @@ impl Audit {
         Ok(())
     }
 
-    /// What receivers have open is what the agent believes. Where it knows that what it told last was not taken, it
-    /// believes nothing certain.
+    /// What receivers have open is what the agent believes. Where a try whose answer was lost may have been
+    /// taken, it believes nothing certain.
     pub fn beliefs_hold(&self, world: &World) -> Result<(), String> {
         let mut believed: BTreeMap<(Name, String), BTreeSet<Name>> = BTreeMap::new();
         for (key, told) in &world.state.told {
             let who = (key.notifier.clone(), key.target.clone());
             let is_open = self.receivers.get(&who).is_some_and(|r| r.open.contains(&key.fault));
-            if is_open || !told.message.is_empty() {
+            if is_open || told.open != Open::Maybe {
                 believed.entry(who).or_default().insert(key.fault.clone());
             }
         }

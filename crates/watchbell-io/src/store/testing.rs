@@ -17,7 +17,7 @@ use watchbell_core::{
     state::{
         check::{CheckState, LastRun},
         fault::{Context, Rules, seen},
-        outbox::{NotifierState, Queued},
+        outbox::{NotifierState, Open, Queued},
         squelch::Squelch,
     },
 };
@@ -212,7 +212,9 @@ fn told(name: &Name, secs: i64) -> Told {
         message: "full".into(),
         severity: Severity::Critical,
         at: at(secs),
-        taken: true,
+        again: 0,
+        open: Open::Yes,
+        outdated: false,
         acknowledged: false,
         receipt: None,
     }
