@@ -297,7 +297,8 @@ impl Sim {
                 None => self.stored.remove_row(row.table, &row.key),
             }
         }
-        let same = self.commits % COMPARE_EVERY != 0 || self.world.as_ref().is_some_and(|w| w.state == self.stored);
+        let same =
+            !self.commits.is_multiple_of(COMPARE_EVERY) || self.world.as_ref().is_some_and(|w| w.state == self.stored);
         self.must(if same { Ok(()) } else { Err("what is stored is not what is known".into()) });
         self.audit.committed(&commit);
         for decision in &commit.decisions {
