@@ -154,7 +154,6 @@ impl FaultFilter {
 ///
 /// # Errors
 /// The regular expression is none.
-#[allow(dead_code, reason = "for the command line while no agent runs")]
 pub fn faults(policy: &Policy, state: &State, query: &FaultsQuery) -> Result<Vec<FaultView>, String> {
     let filter = FaultFilter::new(&policy.agent.name, query)?;
     let squelched = Squelched::of(state);
@@ -239,7 +238,6 @@ fn millis(duration: Duration) -> f64 {
 }
 
 /// All checks, by name, as a state that no agent runs on shows them.
-#[allow(dead_code, reason = "for the command line while no agent runs")]
 pub fn checks(policy: &Policy, state: &State) -> Vec<CheckView> {
     let mut faults: BTreeMap<&Name, Vec<&Fault>> = BTreeMap::new();
     for fault in state.faults.values() {
@@ -272,7 +270,6 @@ pub fn slowest(mut all: Vec<SlowView>, limit: usize) -> Vec<SlowView> {
 }
 
 /// All squelches.
-#[allow(dead_code, reason = "for the command line while no agent runs")]
 pub fn squelches(state: &State) -> Vec<SquelchView> {
     state.squelches.values().map(|s| squelch(s, state.faults.keys())).collect()
 }
@@ -296,7 +293,6 @@ pub fn squelch<'n>(squelch: &Squelch, faults: impl Iterator<Item = &'n Name>) ->
 ///
 /// # Errors
 /// The regular expression is none.
-#[allow(dead_code, reason = "for the command line while no agent runs")]
 pub fn preview(policy: &Policy, state: &State, text: &str) -> Result<SquelchPreview, String> {
     let pattern = regex(text)?;
     let squelched = Squelched::of(state);
