@@ -20,12 +20,13 @@ fn memory_stays_flat() {
     place.until("the first runs", || runs(&place) >= u64::from(CHECKS));
     // The first seconds fill what is kept for good: connections, caches, the write-ahead log.
     std::thread::sleep(Duration::from_secs(6));
-    let (first, before) = (pss_kib(&agent), runs(&place));
+    let (first, before) = (anonymous_kib(&agent), runs(&place));
     std::thread::sleep(Duration::from_secs(24));
-    let (last, after) = (pss_kib(&agent), runs(&place));
+    let (last, after) = (anonymous_kib(&agent), runs(&place));
     println!("{before} runs: {first} KiB; {after} runs: {last} KiB");
     assert!(after - before > 800, "only {} runs: the test proves little", after - before);
-    assert!(last < first + first / 10 + 1024, "grew from {first} to {last} KiB over {} runs", after - before);
+    // SQLite's page cache may fill up to 2 MiB meanwhile.
+    assert!(last < first + first / 10 + 2048, "grew from {first} to {last} KiB over {} runs", after - before);
 }
 
 /// Runs that are on disk.
@@ -36,9 +37,9 @@ fn runs(place: &Place) -> u64 {
     place.state().checks.values().map(|check| check.durations.count).sum()
 }
 
-/// Proportional set size.
-fn pss_kib(agent: &Running) -> u64 {
+/// Memory that is the agent's alone: what it shares with agents of other tests comes and goes with them.
+fn anonymous_kib(agent: &Running) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", agent.0.id())).unwrap();
-    let line = text.lines().find_map(|l| l.strip_prefix("Pss:")).unwrap();
+    let line = text.lines().find_map(|l| l.strip_prefix("Anonymous:")).unwrap();
     line.trim().trim_end_matches(" kB").trim().parse().unwrap()
 }
