@@ -268,6 +268,8 @@ impl Sim {
         outcome.findings.extend(health.severity.map(|severity| Finding::new(severity, text)));
         let load = if self.calm { 0.0 } else { self.dice.below(100) as f64 };
         outcome.metrics.push(Metric::new("load", load));
+        // Any number must come back from the store as it was.
+        outcome.metrics.push(Metric::new("", self.dice.next() as f64 / 1e7));
         self.pend(took, Coming::Result { order, started, outcome: Box::new(outcome) });
     }
 

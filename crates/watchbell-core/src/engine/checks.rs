@@ -13,7 +13,6 @@ use crate::{
     schedule::{self, Schedule},
     state::{
         check::{CheckState, LastRun},
-        fault::Rules,
         flapping::{FlapChange, Flapping},
         threshold,
     },
@@ -30,6 +29,27 @@ const CLOCK_BACK_MAX: Duration = Duration::from_secs(3 * 3600);
 const CLOCK_CHANGE_MAX_US: i64 = 3 * 3_600_000_000;
 /// What a summary in the state is cut to, in characters.
 const SUMMARY_CHARS_MAX: usize = 200;
+
+/// What is known of a check before a run is judged.
+struct Before {
+    /// The worst that the last run found, if there was one.
+    worst: Option<Option<Severity>>,
+    failures: u32,
+    retries: bool,
+    /// It has faults, or things worth knowing.
+    has_findings: bool,
+}
+
+/// CIMAA's count of failed runs, as it will be after this run.
+fn count_failures(check: &CheckPolicy, before: &Before, outcome: &Outcome) -> u32 {
+    let critical = outcome.findings.iter().any(|f| f.severity == Severity::Critical);
+    let error = outcome.findings.iter().any(|f| f.severity == Severity::Error && f.escalates);
+    match (critical, error) {
+        (true, _) => check.retry.max(u32::from(error)),
+        (false, true) => (before.failures + 1).min(check.rules().attempts),
+        (false, false) => 0,
+    }
+}
 
 impl Step<'_> {
     fn policy_of(&self, check: &Name) -> Option<Arc<CheckPolicy>> {
@@ -157,7 +177,9 @@ impl Step<'_> {
 
     /// A check is due.
     pub(super) fn due(&mut self, name: &Name, slot: Timestamp) {
-        let Some(check) = self.policy_of(name) else { return };
+        let Some(check) = self.policy_of(name) else {
+            return self.world.derived.timers.set(Timer::Check(name.clone()), None);
+        };
         let next = check.schedule.as_ref().and_then(|s| s.next_after(slot.max(self.now)));
         self.world.derived.timers.set(Timer::Check(name.clone()), next);
         let derived = &mut self.world.derived;
@@ -212,11 +234,12 @@ impl Step<'_> {
         }
     }
 
-    fn start_run(&mut self, check: &CheckPolicy, slot: Timestamp) {
+    fn start_run(&mut self, check: &Arc<CheckPolicy>, slot: Timestamp) {
         let derived = &mut self.world.derived;
         derived.run_id += 1;
         let run = derived.run_id;
-        derived.running.insert(run, Running { check: check.name.clone(), slot });
+        let (policy, generation) = (Some(check.clone()), derived.generation);
+        derived.running.insert(run, Running { check: check.name.clone(), slot, policy, generation });
         *derived.running_of.entry(check.name.clone()).or_default() += 1;
         if check.job {
             let state = self.check_state(&check.name);
@@ -239,7 +262,9 @@ impl Step<'_> {
             derived.running_of.remove(name);
             derived.ready.promote(name);
         }
-        let Some(check) = self.policy_of(name) else { return };
+        // Without a reload in between, the policy is the one that it was started with.
+        let known = running.policy.filter(|_| running.generation == self.world.derived.generation);
+        let Some(check) = known.or_else(|| self.policy_of(name)) else { return };
         self.evidence = started;
         self.judge(&check, running.slot, started, outcome);
         self.evidence = self.now;
@@ -308,15 +333,18 @@ impl Step<'_> {
             outcome.findings.extend(findings);
         }
         let worst = outcome.findings.iter().map(|f| f.severity).filter(|s| *s > Severity::Info).max();
-        let before = self.world.state.checks.get(&check.name).and_then(|s| s.last.as_ref()).map(|l| l.worst);
+        let before = self.glance(check);
         let events_before = self.fx.events.len();
         self.samples(check, started, &outcome);
-        let findings = outcome.findings.clone();
-        let failures = self.count_failures(check, &findings, outcome.inconclusive);
-        self.apply(check, findings, |name| outcome.inconclusive && !is_monitor(name) && !name.ends_with("#overdue"));
+        let failures = if outcome.inconclusive { before.failures } else { count_failures(check, &before, &outcome) };
+        if before.has_findings || !outcome.findings.is_empty() {
+            let findings = outcome.findings.clone();
+            let keep = |name: &Name| outcome.inconclusive && !is_monitor(name) && !name.ends_with("#overdue");
+            self.apply(check, findings, keep);
+        }
         self.remember(check, slot, started, worst, failures, &outcome);
-        self.flap(check, before.is_some_and(|b| b != worst), worst);
-        self.plan_retry(check, slot);
+        self.flap(check, before.worst.is_some_and(|b| b != worst), worst);
+        self.plan_retry(check, slot, before.retries);
         self.job_ended(check, &outcome);
         self.hand_over(check, slot, &outcome);
         let notable = check.log_runs || worst.is_some() || self.fx.events.len() > events_before;
@@ -324,19 +352,17 @@ impl Step<'_> {
         self.fx.results.push(ResultRecord { check: check.name.clone(), slot, started, outcome, notable });
     }
 
-    /// CIMAA's count of failed runs, as it will be after this run.
-    fn count_failures(&self, check: &CheckPolicy, findings: &[Finding], inconclusive: bool) -> u32 {
-        let critical = findings.iter().any(|f| f.severity == Severity::Critical);
-        let Rules { attempts, .. } = check.rules();
-        let error = findings.iter().any(|f| f.severity == Severity::Error && f.escalates);
-        let before = self.world.state.checks.get(&check.name).map_or(0, |s| s.failures);
-        if inconclusive {
-            return before;
-        }
-        match (critical, error) {
-            (true, _) => check.retry.max(u32::from(error)),
-            (false, true) => (before + 1).min(attempts),
-            (false, false) => 0,
+    /// What a run must know of those before it, in one look: looking names up is what a run that finds nothing costs.
+    fn glance(&self, check: &CheckPolicy) -> Before {
+        let has_faults = self.world.derived.faults_of.contains_key(&check.name);
+        match self.world.state.checks.get(&check.name) {
+            None => Before { worst: None, failures: 0, retries: false, has_findings: has_faults },
+            Some(state) => Before {
+                worst: state.last.as_ref().map(|l| l.worst),
+                failures: state.failures,
+                retries: state.retry_from.is_some(),
+                has_findings: has_faults || !state.infos.is_empty(),
+            },
         }
     }
 
@@ -367,14 +393,14 @@ impl Step<'_> {
     }
 
     /// Where a retry is wanted, the next run is the retry; where none is any more, it is the regular one.
-    fn plan_retry(&mut self, check: &CheckPolicy, slot: Timestamp) {
+    fn plan_retry(&mut self, check: &CheckPolicy, slot: Timestamp, wanted_before: bool) {
         let Some(schedule) = &check.schedule else { return };
         let wanted = self.wants_retry(check);
-        let state = &self.world.state.checks[&check.name];
-        if !wanted && state.retry_from.is_none() {
+        if !wanted && !wanted_before {
             return;
         }
-        let regular = self.next_regular(schedule, state.last_slot);
+        let last_slot = self.world.state.checks.get(&check.name).and_then(|s| s.last_slot);
+        let regular = self.next_regular(schedule, last_slot);
         // Retries are counted from slots, so that a slow check does not drift.
         let retry = if wanted { self.retry_due(check, slot).map(|at| at.max(self.now)) } else { None };
         let state = self.check_state(&check.name);
@@ -384,7 +410,7 @@ impl Step<'_> {
 
     fn wants_retry(&self, check: &CheckPolicy) -> bool {
         if check.style == Style::Cimaa {
-            return self.world.state.checks[&check.name].failures > 0;
+            return self.world.state.checks.get(&check.name).is_some_and(|s| s.failures > 0);
         }
         let faults = self.world.derived.faults_of.get(&check.name);
         faults

@@ -2,11 +2,14 @@
 
 use super::{timers::Timers, world::State};
 use crate::{
-    config::Policy,
+    config::{CheckPolicy, Policy},
     model::{Name, Timestamp},
 };
 use regex::Regex;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 /// What a timer is for.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -28,10 +31,13 @@ pub(super) enum Timer {
 }
 
 /// A check under way.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Running {
     pub check: Name,
     pub slot: Timestamp,
+    /// What it was started with, and under which config.
+    pub policy: Option<Arc<CheckPolicy>>,
+    pub generation: u64,
 }
 
 /// What is due and not yet started. Oldest slot first, so that a check which waits is before one that came later,
@@ -120,6 +126,8 @@ pub(super) struct Derived {
     pub queued: BTreeMap<Name, Timestamp>,
     /// Missed slots that are made up for one after the other ([`crate::config::Missed::All`]).
     pub catch_up: BTreeMap<Name, VecDeque<Timestamp>>,
+    /// Counts the configs.
+    pub generation: u64,
     /// The last run id given.
     pub run_id: u64,
     /// Deliveries under way, by outbox id.
@@ -164,6 +172,7 @@ impl Derived {
 
     /// The indexes that follow from the policy alone.
     pub fn index_policy(&mut self, policy: &Policy) {
+        self.generation += 1;
         self.children.clear();
         for check in policy.checks.values() {
             for parent in &check.parents {

@@ -82,8 +82,12 @@ struct Step<'w> {
 impl Step<'_> {
     /// Handles every timer that is due.
     fn due_timers(&mut self) {
-        while let Some((at, timer)) = self.world.derived.timers.pop(self.now) {
+        while let Some((at, timer)) = self.world.derived.timers.due(self.now) {
+            if !matches!(timer, Timer::Check(_)) {
+                self.world.derived.timers.set(timer.clone(), None);
+            }
             match timer {
+                // Sets its own timer anew, which costs less than to take it out and put it in.
                 Timer::Check(check) => self.due(&check, at),
                 Timer::Refresh(check) => self.overdue(&check),
                 Timer::Tell(fault) => self.reconcile(&fault, None),

@@ -19,14 +19,24 @@ impl<K> Default for Timers<K> {
 impl<K: Ord + Clone> Timers<K> {
     /// Sets a key's time, or clears it.
     pub fn set(&mut self, key: K, at: Option<Timestamp>) {
-        if let Some(old) = self.by_key.remove(&key) {
-            // A tuple must be owned to be looked up; moving the key in and out avoids a clone.
-            let entry = (old, key.clone());
-            self.by_time.remove(&entry);
-        }
-        if let Some(at) = at {
-            self.by_time.insert((at, key.clone()));
-            self.by_key.insert(key, at);
+        match (self.by_key.get_mut(&key), at) {
+            (Some(old), Some(at)) => {
+                // A tuple must be owned to be looked up; it is used for both.
+                let mut entry = (std::mem::replace(old, at), key);
+                self.by_time.remove(&entry);
+                entry.0 = at;
+                self.by_time.insert(entry);
+            }
+            (None, Some(at)) => {
+                self.by_time.insert((at, key.clone()));
+                self.by_key.insert(key, at);
+            }
+            (Some(_), None) => {
+                if let Some(old) = self.by_key.remove(&key) {
+                    self.by_time.remove(&(old, key));
+                }
+            }
+            (None, None) => {}
         }
     }
 
@@ -47,13 +57,8 @@ impl<K: Ord + Clone> Timers<K> {
         self.by_time.first().map(|(at, _)| *at)
     }
 
-    /// Takes out the earliest timer if it is due.
-    pub fn pop(&mut self, now: Timestamp) -> Option<(Timestamp, K)> {
-        if self.next()? > now {
-            return None;
-        }
-        let (at, key) = self.by_time.pop_first()?;
-        self.by_key.remove(&key);
-        Some((at, key))
+    /// The earliest timer if it is due. It stays; whoever handles it sets it anew or clears it.
+    pub fn due(&self, now: Timestamp) -> Option<(Timestamp, K)> {
+        self.by_time.first().filter(|(at, _)| *at <= now).cloned()
     }
 }

@@ -257,7 +257,10 @@ fn parse<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 impl World {
     /// A world at start: the state as it was stored, under this policy. Nothing happens before
     /// [`super::Input::Start`] arrives.
-    pub fn new(policy: Arc<Policy>, state: State) -> World {
+    pub fn new(policy: Arc<Policy>, mut state: State) -> World {
+        // The same text once: less memory, and names that are compared are the same.
+        let shared = |name: Name| policy.checks.get_key_value(&name).map_or(name, |(shared, _)| shared.clone());
+        state.checks = state.checks.into_iter().map(|(name, check)| (shared(name), check)).collect();
         let derived = Derived::of(&policy, &state);
         World { policy, state, derived }
     }
