@@ -465,7 +465,8 @@ impl Step<'_> {
             check: ends.check,
             episode: merged.episode,
             change: ends.change,
-            again: ends.again.saturating_add(1),
+            // Grows with every delivery, and the end that is told next is one.
+            again: self.world.state.meta.outbox_id,
             message: queued.delivery.event.text.clone(),
             severity: queued.delivery.event.severity,
             at: self.now,

@@ -292,8 +292,7 @@ impl Step<'_> {
             let why = "it was told, and it is not wrong any more";
             let id = self.enqueue(&key, Action::Resolve, &about, told.episode, delivery_key, told.receipt, why);
             if let Some(queued) = self.world.state.outbox.get_mut(&id) {
-                queued.ends =
-                    Some(Ends { check: check.clone(), change: told.change, again: told.again, open: told.open });
+                queued.ends = Some(Ends { check: check.clone(), change: told.change, open: told.open });
             }
         }
     }

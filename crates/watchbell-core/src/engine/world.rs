@@ -97,9 +97,9 @@ pub struct Told {
     pub severity: Severity,
     /// When it was decided to tell.
     pub at: Timestamp,
-    /// How often its end was given up.
+    /// Its end was given up once: then this tells the next one from it. 0 where none was.
     #[serde(default)]
-    pub again: u32,
+    pub again: u64,
     /// Whether the receiver took a trigger. Until then it may still refuse it.
     #[serde(default)]
     pub open: Open,

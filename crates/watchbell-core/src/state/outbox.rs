@@ -43,9 +43,6 @@ pub struct Ends {
     pub check: Name,
     /// The change that was told last.
     pub change: u32,
-    /// How often that end was given up before.
-    #[serde(default)]
-    pub again: u32,
     /// Whether there is something to end.
     pub open: Open,
 }
