@@ -140,7 +140,7 @@ fn checks(count: usize, every: &str) -> String {
 const NO_LISTENER: &str = "listen = \"off\"\n";
 
 fn throughput() {
-    let at_once = 2 * cores();
+    let at_once = 8 * cores();
     let config = format!("{NO_LISTENER}running_max = {at_once}\n{}", checks(8000, "1s"));
     let (mut rates, mut cpus, mut ours, mut bare_rates) = (vec![], vec![], vec![], vec![]);
     for _ in 0..ROUNDS {

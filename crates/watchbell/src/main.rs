@@ -6,6 +6,10 @@ mod logs;
 mod run;
 mod web;
 
+/// See `docs/dependencies.md`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     cli::main()
 }

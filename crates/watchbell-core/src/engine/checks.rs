@@ -53,7 +53,7 @@ fn count_failures(check: &CheckPolicy, before: &Before, outcome: &Outcome) -> u3
 
 impl Step<'_> {
     fn policy_of(&self, check: &Name) -> Option<Arc<CheckPolicy>> {
-        self.world.policy.checks.get(check).cloned()
+        self.world.derived.checks.get(check).cloned()
     }
 
     fn check_state(&mut self, check: &Name) -> &mut CheckState {
@@ -207,7 +207,7 @@ impl Step<'_> {
     /// A run is due while the one before still runs, or waits for a place: it is left out, visibly.
     fn left_out(&mut self, check: &CheckPolicy, slot: Timestamp) {
         let derived = &mut self.world.derived;
-        derived.left_out.insert(check.name.clone());
+        derived.left_out.insert(check.name.clone(), ());
         let running = derived.running.values().find(|r| r.check == check.name).map(|r| r.slot);
         let text = match (running, derived.ready.waits(&check.name)) {
             (Some(since), _) => format!("still running since {since}: the run due at {slot} was left out"),
@@ -273,7 +273,7 @@ impl Step<'_> {
             self.check_state(name).job_started = other;
         }
         // Over once a run ends and nothing was left out because of it: a check that is always too slow stays wrong.
-        if !self.world.derived.left_out.remove(name) {
+        if self.world.derived.left_out.remove(name).is_none() {
             self.clear_part(&check, "monitor-overlap");
         }
         if let Some(slot) = self.world.derived.queued.remove(name) {

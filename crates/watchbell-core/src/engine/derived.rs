@@ -7,12 +7,17 @@ use crate::{
 };
 use regex::Regex;
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque, hash_map::DefaultHasher},
+    hash::BuildHasherDefault,
     sync::Arc,
 };
 
+/// What is looked up by key at every run, and never gone through in order. The hash has no seed: the same inputs
+/// give the same effects.
+pub(super) type Hashed<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
+
 /// What a timer is for.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) enum Timer {
     /// A check is due.
     Check(Name),
@@ -46,9 +51,9 @@ pub(super) struct Running {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ready {
     first: BTreeSet<(Timestamp, Name)>,
-    first_of: BTreeMap<Name, Timestamp>,
+    first_of: Hashed<Name, Timestamp>,
     beside: BTreeSet<(Timestamp, Name)>,
-    beside_of: BTreeMap<Name, Timestamp>,
+    beside_of: Hashed<Name, Timestamp>,
 }
 
 impl Ready {
@@ -119,13 +124,13 @@ pub(super) struct Derived {
     /// Runs under way, by their id.
     pub running: BTreeMap<u64, Running>,
     /// How many runs of a check are under way.
-    pub running_of: BTreeMap<Name, u32>,
+    pub running_of: Hashed<Name, u32>,
     /// Due and not yet started.
     pub ready: Ready,
     /// Due again while running, under [`crate::config::Overlap::Queue`]: the slot to run when it ends.
-    pub queued: BTreeMap<Name, Timestamp>,
+    pub queued: Hashed<Name, Timestamp>,
     /// Missed slots that are made up for one after the other ([`crate::config::Missed::All`]).
-    pub catch_up: BTreeMap<Name, VecDeque<Timestamp>>,
+    pub catch_up: Hashed<Name, VecDeque<Timestamp>>,
     /// Counts the configs.
     pub generation: u64,
     /// The last run id given.
@@ -135,17 +140,19 @@ pub(super) struct Derived {
     /// Outbox ids by notifier.
     pub lanes: BTreeMap<Name, BTreeSet<u64>>,
     /// When a notifier was last given something.
-    pub last_send: BTreeMap<Name, Timestamp>,
+    pub last_send: Hashed<Name, Timestamp>,
     /// Faults by check.
-    pub faults_of: BTreeMap<Name, BTreeSet<Name>>,
+    pub faults_of: Hashed<Name, BTreeSet<Name>>,
     /// `#monitor-…` faults that stand.
     pub monitors: BTreeSet<Name>,
     /// Checks by the parent they depend on.
     pub children: BTreeMap<Name, BTreeSet<Name>>,
+    /// The policy's checks, as they are looked up at every run.
+    pub checks: Hashed<Name, Arc<CheckPolicy>>,
     /// Checks of which a slot was left out since their last run ended.
-    pub left_out: BTreeSet<Name>,
+    pub left_out: Hashed<Name, ()>,
     /// When a check on which others depend was last found well after it was not.
-    pub recovered: BTreeMap<Name, Timestamp>,
+    pub recovered: Hashed<Name, Timestamp>,
     /// Squelches, compiled.
     pub squelches: BTreeMap<String, Regex>,
 }
@@ -174,6 +181,7 @@ impl Derived {
     pub fn index_policy(&mut self, policy: &Policy) {
         self.generation += 1;
         self.children.clear();
+        self.checks = policy.checks.iter().map(|(name, check)| (name.clone(), check.clone())).collect();
         for check in policy.checks.values() {
             for parent in &check.parents {
                 self.children.entry(parent.clone()).or_default().insert(check.name.clone());

@@ -1,22 +1,23 @@
 //! Timers as data: wake at a time, for a key. A key has one time.
 
+use super::derived::Hashed;
 use crate::model::Timestamp;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{collections::BTreeSet, hash::Hash};
 
 /// A set of timers.
 #[derive(Clone, Debug)]
 pub struct Timers<K> {
-    by_key: BTreeMap<K, Timestamp>,
+    by_key: Hashed<K, Timestamp>,
     by_time: BTreeSet<(Timestamp, K)>,
 }
 
 impl<K> Default for Timers<K> {
     fn default() -> Self {
-        Timers { by_key: BTreeMap::new(), by_time: BTreeSet::new() }
+        Timers { by_key: Hashed::default(), by_time: BTreeSet::new() }
     }
 }
 
-impl<K: Ord + Clone> Timers<K> {
+impl<K: Ord + Hash + Clone> Timers<K> {
     /// Sets a key's time, or clears it.
     pub fn set(&mut self, key: K, at: Option<Timestamp>) {
         match (self.by_key.get_mut(&key), at) {

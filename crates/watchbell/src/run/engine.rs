@@ -15,12 +15,15 @@ use std::{
 };
 use tokio::sync::{mpsc, oneshot};
 use watchbell_core::{
-    engine::{Commit, Effects, Input, RunOrder, SendOrder, World, step},
+    engine::{Commit, Effects, Input, RowKey, RunOrder, SendOrder, World, step},
     model::{Finding, Severity},
 };
 
-/// A batch that nobody waits for closes after this long.
+/// A batch on which something depends closes after this long.
 const BATCH_OPEN_FOR: Duration = Duration::from_millis(10);
+/// A batch that only says that checks ran and found nothing new closes after this long: their next runs say it again,
+/// and one commit for many runs of many checks writes each page of the database once.
+const QUIET_BATCH_OPEN_FOR: Duration = Duration::from_secs(1);
 /// Inputs taken from the queue at a time.
 const TAKEN_AT_ONCE: usize = 512;
 /// A commit that failed is tried again after this long.
@@ -88,6 +91,8 @@ struct Batch {
     effects: Effects,
     waiters: Vec<(oneshot::Sender<Answer>, Answer)>,
     since: Option<Instant>,
+    /// More is in it than that checks ran and found nothing new.
+    matters: bool,
 }
 
 impl Engine {
@@ -154,7 +159,7 @@ impl Engine {
         if self.committing.is_none()
             && let Some(since) = self.open.since
         {
-            wait = wait.min(BATCH_OPEN_FOR.saturating_sub(since.elapsed()));
+            wait = wait.min(self.open.open_for().saturating_sub(since.elapsed()));
         }
         if let Some((at, _)) = &self.again {
             wait = wait.min(at.saturating_duration_since(Instant::now()));
@@ -209,8 +214,7 @@ impl Engine {
             let samples = std::mem::take(&mut effects.samples);
             (self.out)(Out::Records(Box::new(Records { results, samples })));
         }
-        self.open.since.get_or_insert_with(Instant::now);
-        self.open.effects.absorb(effects);
+        self.open.absorb(effects);
         answer
     }
 
@@ -218,7 +222,7 @@ impl Engine {
     fn close_batch(&mut self) {
         let due = !self.open.waiters.is_empty()
             || self.closing.is_some()
-            || self.open.since.is_some_and(|since| since.elapsed() >= BATCH_OPEN_FOR);
+            || self.open.since.is_some_and(|since| since.elapsed() >= self.open.open_for());
         if self.committing.is_some() || self.failing || !due {
             return;
         }
@@ -302,5 +306,18 @@ impl Engine {
 impl Batch {
     fn is_empty(&self) -> bool {
         self.since.is_none()
+    }
+
+    fn open_for(&self) -> Duration {
+        if self.matters { BATCH_OPEN_FOR } else { QUIET_BATCH_OPEN_FOR }
+    }
+
+    /// Adds what one step wants.
+    fn absorb(&mut self, effects: Effects) {
+        self.since.get_or_insert_with(Instant::now);
+        let quiet = effects.events.is_empty() && effects.decisions.is_empty() && effects.sends.is_empty();
+        let only_runs = || effects.changed.iter().all(|key| matches!(key, RowKey::Check(_)));
+        self.matters |= !(quiet && effects.runs.is_empty() && only_runs());
+        self.effects.absorb(effects);
     }
 }

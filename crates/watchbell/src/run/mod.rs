@@ -152,7 +152,10 @@ pub fn load(folder: &Folder) -> (Read, Loaded<Program, Channel>) {
 
 fn parts(loaded: Loaded<Program, Channel>) -> (Arc<watchbell_core::config::Policy>, ConfigView, Kit) {
     let policy = Arc::new(loaded.policy);
-    let kit = Kit { policy: policy.clone(), programs: loaded.programs, notifiers: loaded.notifiers };
+    let timeout = |name: &Name| policy.checks.get(name).map(|check| check.timeout);
+    let programs = loaded.programs.into_iter();
+    let programs = programs.filter_map(|(name, program)| Some((name.clone(), (program, timeout(&name)?)))).collect();
+    let kit = Kit { deliver_timeout: policy.agent.deliver_timeout, programs, notifiers: loaded.notifiers };
     let name = policy.agent.name.clone();
     (policy, ConfigView { name, settings: loaded.agent, problems: loaded.problems }, kit)
 }

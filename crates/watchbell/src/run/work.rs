@@ -3,7 +3,7 @@
 
 use super::{checklog::CheckLogs, clock, engine::Out, handle::Handle, samples::SampleLog};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::{Arc, RwLock, atomic::Ordering::Relaxed},
@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 use watchbell_core::{
-    config::Policy,
     engine::{Input, RunOrder, SendOrder},
     model::{Failure, Finding, Name, Outcome, Receipt},
 };
@@ -27,10 +26,10 @@ const GRACE: Duration = Duration::from_secs(15);
 /// What the config says that workers need: swapped as a whole at a reload.
 #[derive(Default)]
 pub struct Kit {
-    /// Policies, for time limits.
-    pub policy: Arc<Policy>,
-    /// What checks run.
-    pub programs: BTreeMap<Name, Program>,
+    /// How long a delivery may take.
+    pub deliver_timeout: Duration,
+    /// What checks run, and how long it may take.
+    pub programs: HashMap<Name, (Program, Duration)>,
     /// Ways to tell.
     pub notifiers: BTreeMap<Name, Channel>,
 }
@@ -88,13 +87,13 @@ async fn run(order: RunOrder, handle: &Handle, kit: &Kit, shared: &Shared) {
 }
 
 async fn run_program(name: &Name, kit: &Kit, shared: &Shared) -> Outcome {
-    let (Some(program), Some(policy)) = (kit.programs.get(name), kit.policy.checks.get(name)) else {
+    let Some((program, timeout)) = kit.programs.get(name) else {
         return broken("start", "it was removed from the config before it could start".into());
     };
-    let run = Run { check: name, timeout: policy.timeout, shared };
-    match tokio::time::timeout(policy.timeout + GRACE, program.run(&run)).await {
+    let run = Run { check: name, timeout: *timeout, shared };
+    match tokio::time::timeout(*timeout + GRACE, program.run(&run)).await {
         Ok(outcome) => outcome,
-        Err(_) => broken("timeout", format!("it did not end within {:?} and was given up on", policy.timeout + GRACE)),
+        Err(_) => broken("timeout", format!("it did not end within {:?} and was given up on", *timeout + GRACE)),
     }
 }
 
@@ -130,7 +129,7 @@ async fn deliver(order: &SendOrder, kit: &Kit, shared: &Shared) -> Result<Receip
     let Some(notifier) = kit.notifiers.get(&order.delivery.notifier) else {
         return Err(Failure::permanent("its notifier was removed from the config"));
     };
-    let timeout = kit.policy.agent.deliver_timeout;
+    let timeout = kit.deliver_timeout;
     let attempt = Attempt { timeout, shared };
     match tokio::time::timeout(timeout + GRACE, notifier.deliver(&order.delivery, &attempt)).await {
         Ok(result) => result,

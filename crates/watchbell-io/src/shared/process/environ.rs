@@ -7,6 +7,7 @@
 use crate::shared::secret;
 use serde_json::Value;
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     env,
     ffi::{OsStr, OsString},
@@ -34,26 +35,34 @@ pub const ENV_FILE_MAX: u64 = 1 << 20;
 const FOUND_MAX: usize = 4096;
 
 /// Variables in the order they are set; a later one of the same name wins.
-pub(super) type Variables = Vec<(OsString, OsString)>;
+/// Those of the agent are lent, not copied: a run makes few copies of anything.
+pub(super) type Variables = Vec<(Text, Text)>;
+type Text = Cow<'static, OsStr>;
 
 /// The part of the agent's environment that every command gets; it does not change while the agent runs.
-pub(super) fn stated() -> &'static Variables {
-    static VARIABLES: OnceLock<Variables> = OnceLock::new();
-    VARIABLES.get_or_init(|| {
-        let of = |name: &str| match (env::var_os(name), name) {
-            (Some(value), _) => Some((name.into(), value)),
-            (None, "PATH") => Some((name.into(), DEFAULT_PATH.into())),
-            (None, "HOME") => Some((name.into(), "/".into())),
-            (None, "LANG") => Some((name.into(), "C.UTF-8".into())),
+pub(super) fn stated() -> Variables {
+    static VARIABLES: OnceLock<Vec<(&str, OsString)>> = OnceLock::new();
+    let variables = VARIABLES.get_or_init(|| {
+        let of = |name: &'static str| match (env::var_os(name), name) {
+            (Some(value), _) => Some((name, value)),
+            (None, "PATH") => Some((name, DEFAULT_PATH.into())),
+            (None, "HOME") => Some((name, "/".into())),
+            (None, "LANG") => Some((name, "C.UTF-8".into())),
             (None, _) => None,
         };
         STATED.iter().filter_map(|name| of(name)).collect()
-    })
+    });
+    variables.iter().map(|(name, value)| (text(name), Cow::Borrowed(value.as_os_str()))).collect()
+}
+
+/// A name or value that is part of the program.
+pub(super) fn text(text: &'static str) -> Text {
+    Cow::Borrowed(OsStr::new(text))
 }
 
 /// What a container program needs besides.
 pub(super) fn stated_for_containers() -> Variables {
-    STATED_CONTAINER.iter().filter_map(|name| Some((name.into(), env::var_os(name)?))).collect()
+    STATED_CONTAINER.iter().filter_map(|name| Some((text(name), env::var_os(name)?.into()))).collect()
 }
 
 /// The variables that the config gives: those of the credentials file, then `env`.
@@ -99,20 +108,20 @@ fn env_file(path: &Path) -> Result<Variables, String> {
 }
 
 /// The standard library drops what it can't set; better to say so.
-fn checked_name(name: &str) -> Result<OsString, String> {
+fn checked_name(name: &str) -> Result<Text, String> {
     if name.is_empty() || name.contains(['=', '\0']) {
         return Err(format!("`{}` can't be the name of a variable", name.escape_debug()));
     }
-    Ok(name.into())
+    Ok(OsString::from(name).into())
 }
 
-fn checked_value(name: &str, value: String) -> Result<OsString, String> {
-    if value.contains('\0') { Err(format!("the value of `{name}` has a zero byte in it")) } else { Ok(value.into()) }
+fn checked_value(name: &str, value: String) -> Result<Text, String> {
+    if value.contains('\0') { Err(format!("the value of `{name}` has a zero byte in it")) } else { Ok(OsString::from(value).into()) }
 }
 
 /// The value of a variable, the last one of that name.
 pub(super) fn value<'v>(variables: &'v Variables, name: &str) -> Option<&'v OsStr> {
-    variables.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v.as_os_str())
+    variables.iter().rev().find(|(n, _)| **n == *name).map(|(_, v)| &**v)
 }
 
 /// Full paths of programs by `PATH` and name.

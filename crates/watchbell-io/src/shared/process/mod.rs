@@ -18,14 +18,17 @@ pub use wait::{FIRST_LOOK, LEFT_BEHIND_GRACE, TERM_GRACE};
 
 use environ::Variables;
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     ffi::{OsStr, OsString},
+    fs::File,
     io,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::Stdio,
     sync::{
         Arc,
+        OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -204,7 +207,7 @@ impl Command {
     fn std_command(&self, prepared: &Prepared, argv: &[OsString], input: bool) -> std::process::Command {
         let mut command = std::process::Command::new(&argv[0]);
         command.args(&argv[1..]).process_group(0);
-        command.stdin(if input { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(if input { Stdio::piped() } else { nothing() }).stdout(Stdio::piped()).stderr(Stdio::piped());
         if let Some(cwd) = &self.cwd {
             command.current_dir(cwd);
         }
@@ -218,13 +221,13 @@ impl Command {
     /// Everything that is looked up before a start.
     fn prepare(&self) -> Result<Prepared, String> {
         let configured = environ::configured(&self.env, self.env_file.as_deref())?;
-        let mut variables = if self.inherit_env { Variables::new() } else { environ::stated().clone() };
+        let mut variables = if self.inherit_env { Variables::new() } else { environ::stated() };
         if self.container.is_some() && !self.inherit_env {
             variables.extend(environ::stated_for_containers());
         }
         if let Some(cwd) = &self.cwd {
             // Programs trust it for the path they were reached by; the agent's own would be wrong.
-            variables.extend(std::path::absolute(cwd).map(|cwd| ("PWD".into(), cwd.into())));
+            variables.extend(std::path::absolute(cwd).map(|cwd| (environ::text("PWD"), cwd.into_os_string().into())));
         }
         let mut argv = self.line_argv();
         let mut programs = Vec::new();
@@ -236,10 +239,10 @@ impl Command {
         }
         let account = self.user.as_deref().map(environ::account).transpose()?;
         if let Some(account) = &account {
-            let home = account.home.as_deref().unwrap_or("/");
-            variables.push(("HOME".into(), home.into()));
+            let own = |text: &str| OsString::from(text).into();
+            variables.push((environ::text("HOME"), own(account.home.as_deref().unwrap_or("/"))));
             if let Some(name) = &account.name {
-                variables.extend([("USER".into(), name.into()), ("LOGNAME".into(), name.into())]);
+                variables.extend(["USER", "LOGNAME"].map(|variable| (environ::text(variable), own(name))));
             }
         }
         variables.extend(configured);
@@ -290,7 +293,7 @@ impl Command {
             wrapped.extend(["--user".into(), user.into()]);
         }
         // Names only: the container program takes the values from its environment, where no list of processes shows them.
-        wrapped.extend(configured.iter().flat_map(|(variable, _)| ["--env".into(), variable.clone()]));
+        wrapped.extend(configured.iter().flat_map(|(variable, _)| ["--env".into(), variable.clone().into_owned()]));
         wrapped.push(OsString::from(&container.image));
         wrapped.append(argv);
         *argv = wrapped;
@@ -332,9 +335,16 @@ impl Prepared {
     }
 }
 
-fn path_of(variables: &Variables) -> OsString {
-    let set = environ::value(variables, "PATH").map(OsStr::to_owned);
-    set.or_else(|| std::env::var_os("PATH")).unwrap_or_else(|| DEFAULT_PATH.into())
+/// An input that is at its end. A copy of a descriptor that is open costs less than to open the device anew.
+fn nothing() -> Stdio {
+    static NULL: OnceLock<Option<File>> = OnceLock::new();
+    let null = NULL.get_or_init(|| File::open("/dev/null").ok());
+    null.as_ref().and_then(|null| null.try_clone().ok()).map_or_else(Stdio::null, Stdio::from)
+}
+
+fn path_of(variables: &Variables) -> Cow<'_, OsStr> {
+    let set = environ::value(variables, "PATH").map(Cow::Borrowed);
+    set.or_else(|| std::env::var_os("PATH").map(Cow::Owned)).unwrap_or_else(|| environ::text(DEFAULT_PATH))
 }
 
 fn find(program: &OsStr, variables: &Variables, cwd: Option<&Path>) -> Result<OsString, String> {
