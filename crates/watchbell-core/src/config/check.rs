@@ -313,6 +313,7 @@ fn read_common<P>(cx: &CheckContext<'_, P>, name: Name, kind: &'static str, line
         log_runs: r.choice("log", &[("changes", false), ("runs", true)]).unwrap_or_default(),
         on_result: Vec::new(),
         style,
+        lookback: None,
         name,
     };
     Draft {

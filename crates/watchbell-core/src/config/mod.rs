@@ -17,6 +17,7 @@ mod reference;
 mod refs;
 mod render;
 mod secret;
+mod source;
 pub mod toml;
 pub mod tree;
 
@@ -32,3 +33,4 @@ pub use reader::{Reader, nearest, parse_duration};
 pub use reference::{json_schema, reference_markdown};
 pub use render::{render, render_one, summary_line, to_json};
 pub use secret::Secret;
+pub use source::{CONNECTIONS_DEFAULT, HttpSource, ROWS_DEFAULT, RowFormat, SourcePlace, SourcePolicy};

@@ -1,12 +1,12 @@
 //! Policy: what the config says. Kept apart from state (what was learned), so that a reload swaps the one
 //! and keeps the other.
 
-use super::Capabilities;
+use super::{Capabilities, SourcePolicy};
 use crate::{
     model::{Name, Severity},
     route::hours::Hours,
     schedule::Schedule,
-    state::threshold::Threshold,
+    state::{lookback::Lookback, threshold::Threshold},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,6 +23,8 @@ pub struct Policy {
     pub checks: BTreeMap<Name, Arc<CheckPolicy>>,
     /// Notifiers by name.
     pub notifiers: BTreeMap<Name, Arc<NotifierPolicy>>,
+    /// Where queries are asked, by name.
+    pub sources: BTreeMap<Name, Arc<SourcePolicy>>,
     /// What is wrong with the config, each a critical fault of its own.
     pub faults: Vec<ConfigFault>,
     /// What can't be used and was never good: prefixes of check names (`//AGENT/FILE/`) whose file can't be read at
@@ -188,6 +190,8 @@ pub struct CheckPolicy {
     pub on_result: Vec<Name>,
     /// Whose texts.
     pub style: Style,
+    /// How many rows its query must find, and when.
+    pub lookback: Option<Arc<Lookback>>,
 }
 
 impl CheckPolicy {
@@ -222,6 +226,7 @@ impl CheckPolicy {
             log_runs: false,
             on_result: Vec::new(),
             style: Style::Native,
+            lookback: None,
         }
     }
 

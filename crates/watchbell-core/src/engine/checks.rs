@@ -4,6 +4,7 @@ use super::{
     RunOrder, Step,
     derived::{Running, Timer, is_monitor},
     effects::ResultRecord,
+    lookback::PlanEnd,
     outbox::RESULT_SOURCE,
     world::RowKey,
 };
@@ -56,7 +57,7 @@ impl Step<'_> {
         self.world.derived.checks.get(check).cloned()
     }
 
-    fn check_state(&mut self, check: &Name) -> &mut CheckState {
+    pub(super) fn check_state(&mut self, check: &Name) -> &mut CheckState {
         self.fx.changed.insert(RowKey::Check(check.clone()));
         self.world.state.checks.entry(check.clone()).or_default()
     }
@@ -235,22 +236,23 @@ impl Step<'_> {
     }
 
     fn start_run(&mut self, check: &Arc<CheckPolicy>, slot: Timestamp) {
+        let (windows, plan) = self.plan_lookback(check);
         let derived = &mut self.world.derived;
         derived.run_id += 1;
         let run = derived.run_id;
         let (policy, generation) = (Some(check.clone()), derived.generation);
-        derived.running.insert(run, Running { check: check.name.clone(), slot, policy, generation });
+        derived.running.insert(run, Running { check: check.name.clone(), slot, policy, generation, plan });
         *derived.running_of.entry(check.name.clone()).or_default() += 1;
         if check.job {
             let state = self.check_state(&check.name);
             state.job_started = Some(slot);
             state.last_slot = state.last_slot.max(Some(slot));
         }
-        self.fx.runs.push(RunOrder { check: check.name.clone(), run, slot, after_commit: check.job });
+        self.fx.runs.push(RunOrder { check: check.name.clone(), run, slot, after_commit: check.job, windows });
     }
 
     /// A run ended.
-    pub(super) fn result(&mut self, run: u64, started: Timestamp, outcome: Outcome) {
+    pub(super) fn result(&mut self, run: u64, started: Timestamp, mut outcome: Outcome) {
         let Some(running) = self.world.derived.running.remove(&run) else { return };
         let name = &running.check;
         let derived = &mut self.world.derived;
@@ -263,10 +265,14 @@ impl Step<'_> {
             derived.ready.promote(name);
         }
         // Without a reload in between, the policy is the one that it was started with.
-        let known = running.policy.filter(|_| running.generation == self.world.derived.generation);
+        let known = running.policy.clone().filter(|_| running.generation == self.world.derived.generation);
         let Some(check) = known.or_else(|| self.policy_of(name)) else { return };
+        if running.policy.is_some_and(|before| before.lookback != check.lookback) {
+            // What was counted is not what is asked now; the next run asks for the same minutes.
+            outcome.inconclusive |= outcome.rows.take().is_some();
+        }
         self.evidence = started;
-        self.judge(&check, running.slot, started, outcome);
+        self.judge(&check, running.slot, started, outcome, running.plan.as_ref());
         self.evidence = self.now;
         if left > 0 && check.job {
             let other = self.world.derived.running.values().find(|r| r.check == *name).map(|r| r.slot);
@@ -297,7 +303,7 @@ impl Step<'_> {
             Some(check) if check.refresh_within.is_some() => {
                 let within = check.refresh_within.map(|d| self.now + d);
                 self.world.derived.timers.set(Timer::Refresh(name.clone()), within);
-                self.judge(&check, self.now, started, outcome);
+                self.judge(&check, self.now, started, outcome, None);
             }
             Some(_) => {
                 let text = format!("`{name}` is run by the agent itself; only a passive check takes reports");
@@ -325,21 +331,37 @@ impl Step<'_> {
     }
 
     /// What a run brought: remember, judge, tell.
-    fn judge(&mut self, check: &Arc<CheckPolicy>, slot: Timestamp, started: Timestamp, mut outcome: Outcome) {
+    fn judge(
+        &mut self,
+        check: &Arc<CheckPolicy>,
+        slot: Timestamp,
+        started: Timestamp,
+        mut outcome: Outcome,
+        plan: Option<&PlanEnd>,
+    ) {
+        if let Some(news) = &outcome.source {
+            self.source_news(news);
+        }
+        let events_before = self.fx.events.len();
+        let unspoken = plan.map(|plan| self.judge_rows(check, plan, &mut outcome)).unwrap_or_default();
         let keep_quotes = check.style == Style::Cimaa;
         if !check.thresholds.is_empty() && !outcome.inconclusive {
             let flags = &mut self.check_state(&check.name).thresholds;
             let findings = threshold::judge(&check.thresholds, &outcome.metrics, flags, keep_quotes);
             outcome.findings.extend(findings);
         }
-        let worst = outcome.findings.iter().map(|f| f.severity).filter(|s| *s > Severity::Info).max();
+        let standing = unspoken.iter().filter_map(|name| self.world.state.faults.get(name)).map(|f| f.severity);
+        let found = outcome.findings.iter().map(|f| f.severity).filter(|s| *s > Severity::Info);
+        let worst = found.chain(standing).max();
         let before = self.glance(check);
-        let events_before = self.fx.events.len();
         self.samples(check, started, &outcome);
         let failures = if outcome.inconclusive { before.failures } else { count_failures(check, &before, &outcome) };
         if before.has_findings || !outcome.findings.is_empty() {
             let findings = outcome.findings.clone();
-            let keep = |name: &Name| outcome.inconclusive && !is_monitor(name) && !name.ends_with("#overdue");
+            let keep = |name: &Name| {
+                let untold = outcome.inconclusive && !is_monitor(name) && !name.ends_with("#overdue");
+                untold || unspoken.contains(name)
+            };
             self.apply(check, findings, keep);
         }
         self.remember(check, slot, started, worst, failures, &outcome);
@@ -483,7 +505,8 @@ impl Step<'_> {
 
     /// Handlers get every result.
     fn hand_over(&mut self, check: &CheckPolicy, slot: Timestamp, outcome: &Outcome) {
-        if check.on_result.is_empty() {
+        // A look-back hands over each minute that it judged.
+        if check.on_result.is_empty() || check.lookback.is_some() {
             return;
         }
         let severity = outcome.findings.iter().map(|f| f.severity).max().unwrap_or(Severity::Info);

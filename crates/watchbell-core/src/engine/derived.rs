@@ -1,6 +1,6 @@
 //! What follows from policy and state: timers, running checks, indexes. Rebuilt at start and at a reload.
 
-use super::{timers::Timers, world::State};
+use super::{lookback::PlanEnd, timers::Timers, world::State};
 use crate::{
     config::{CheckPolicy, Policy},
     model::{Name, Timestamp},
@@ -43,6 +43,8 @@ pub(super) struct Running {
     /// What it was started with, and under which config.
     pub policy: Option<Arc<CheckPolicy>>,
     pub generation: u64,
+    /// A look-back: what is done once it is through.
+    pub plan: Option<PlanEnd>,
 }
 
 /// What is due and not yet started. Oldest slot first, so that a check which waits is before one that came later,

@@ -1,7 +1,7 @@
 //! What a step wants done. The shell commits first, then lets deliveries leave.
 
 use super::world::{Row, RowKey, State};
-use crate::model::{Decision, Delivery, Event, Name, Outcome, Sample, Timestamp};
+use crate::model::{Decision, Delivery, Event, Name, Outcome, Sample, Timestamp, Window};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// What one step wants done.
@@ -36,6 +36,8 @@ pub struct RunOrder {
     pub slot: Timestamp,
     /// It must not be started before this step is committed (jobs).
     pub after_commit: bool,
+    /// What a look-back is to count.
+    pub windows: Vec<Window>,
 }
 
 /// Try this delivery once.

@@ -18,6 +18,7 @@ mod derived;
 mod effects;
 mod faults;
 mod input;
+mod lookback;
 mod operator;
 mod outbox;
 mod policy;

@@ -21,6 +21,7 @@ impl Step<'_> {
         });
         self.interrupted_jobs();
         self.drop_removed();
+        self.drop_removed_sources();
         self.config_faults();
         let (mut missed, mut affected) = (0, 0);
         for check in self.world.policy.clone().checks.values() {

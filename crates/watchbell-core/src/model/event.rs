@@ -20,6 +20,8 @@ pub enum EventKind {
     Operator,
     /// The agent speaks of itself: started, stopped, clock jumped.
     Agent,
+    /// A look-back judged a minute, or could not.
+    Result,
 }
 
 /// What it means for the thing it is about.

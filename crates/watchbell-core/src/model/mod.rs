@@ -5,6 +5,7 @@ mod event;
 mod fault;
 mod name;
 mod outcome;
+mod rows;
 mod severity;
 mod time;
 
@@ -13,5 +14,6 @@ pub use event::{Event, EventKind, EventState};
 pub use fault::{Acknowledgement, Fault, Hardness, Held};
 pub use name::Name;
 pub use outcome::{Exit, Finding, Metric, Outcome, Phase, Raw, Sample};
+pub use rows::{Answer, Cell, Counted, Row, Rows, SourceNews, Window};
 pub use severity::Severity;
 pub use time::Timestamp;

@@ -1,6 +1,6 @@
 //! What one run of a check brought.
 
-use super::{Name, Severity, Timestamp};
+use super::{Name, Rows, Severity, SourceNews, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -126,6 +126,12 @@ pub struct Outcome {
     /// start): faults other than `#monitor-…` stay as they are.
     #[serde(default)]
     pub inconclusive: bool,
+    /// What a look-back's query brought and what was counted, if it came that far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<Box<Rows>>,
+    /// How the source of a look-back is doing, where the run could tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceNews>,
 }
 
 /// One value of one series at one time, on its way to the history and the sinks.

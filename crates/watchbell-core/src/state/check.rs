@@ -1,6 +1,6 @@
 //! What is remembered of a check between runs.
 
-use super::flapping::Flapping;
+use super::{flapping::Flapping, lookback::LookbackState};
 use crate::model::{Exit, Name, Severity, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -38,6 +38,9 @@ pub struct CheckState {
     /// How long its runs take.
     #[serde(default)]
     pub durations: Durations,
+    /// Which minutes of its look-backs are judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lookback: Option<Box<LookbackState>>,
 }
 
 /// The last run.

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod fault;
 pub mod flapping;
+pub mod lookback;
 pub mod outbox;
 pub mod squelch;
 pub mod threshold;

@@ -8,6 +8,11 @@ pub mod process;
 pub mod secret;
 pub mod tls;
 
+use std::{future::Future, pin::Pin};
+
+/// A future that a trait object returns.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
 /// Handles that live as long as the agent. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Shared {

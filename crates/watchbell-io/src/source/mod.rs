@@ -15,15 +15,13 @@ mod suite;
 pub(crate) mod testing;
 mod tls;
 
+pub use crate::shared::BoxFuture;
 use crate::shared::Shared;
-use std::{fmt::Debug, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 use watchbell_core::{
     config::Kind,
     model::{Name, Outcome},
 };
-
-/// A future that a trait object returns.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Something that can be run once, and says what it found.
 pub trait Probe: Send + Sync + Debug {

@@ -127,12 +127,13 @@ pub(super) const fn kind_word(kind: EventKind) -> &'static str {
         EventKind::Message => "message",
         EventKind::Operator => "operator",
         EventKind::Agent => "agent",
+        EventKind::Result => "result",
     }
 }
 
 fn kind_of(word: &str) -> EventKind {
-    use EventKind::{Agent, Alarm, Fault, Job, Message, Operator};
-    [Fault, Alarm, Job, Message, Operator, Agent].into_iter().find(|k| kind_word(*k) == word).unwrap_or(Agent)
+    use EventKind::{Agent, Alarm, Fault, Job, Message, Operator, Result};
+    [Fault, Alarm, Job, Message, Operator, Agent, Result].into_iter().find(|k| kind_word(*k) == word).unwrap_or(Agent)
 }
 
 const fn state_word(state: EventState) -> &'static str {

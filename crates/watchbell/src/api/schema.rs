@@ -198,8 +198,8 @@ impl Schema for Hardness {
 
 impl Schema for EventKind {
     fn schema(_: &mut Schemas) -> Value {
-        use EventKind::{Agent, Alarm, Fault, Job, Message, Operator};
-        words_schema(&[Fault, Alarm, Job, Message, Operator, Agent])
+        use EventKind::{Agent, Alarm, Fault, Job, Message, Operator, Result};
+        words_schema(&[Fault, Alarm, Job, Message, Operator, Agent, Result])
     }
 }
 

@@ -116,7 +116,11 @@ fn checked_name(name: &str) -> Result<Text, String> {
 }
 
 fn checked_value(name: &str, value: String) -> Result<Text, String> {
-    if value.contains('\0') { Err(format!("the value of `{name}` has a zero byte in it")) } else { Ok(OsString::from(value).into()) }
+    if value.contains('\0') {
+        Err(format!("the value of `{name}` has a zero byte in it"))
+    } else {
+        Ok(OsString::from(value).into())
+    }
 }
 
 /// The value of a variable, the last one of that name.

@@ -66,6 +66,9 @@ const BANS: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
+/// What is looked up at every run and never gone through in order; its hash has no seed.
+const LOOKED_UP_ONLY: &str = "crates/watchbell-core/src/engine/derived.rs";
+
 /// Modules of the core, each with those it may use.
 const LAYERS: &[(&str, &[&str])] = &[
     ("model", &[]),
@@ -79,8 +82,13 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Modules of `watchbell-io`, each with those it may use: a source knows no notifier, the store knows neither.
-const IO_LAYERS: &[(&str, &[&str])] =
-    &[("shared", &[]), ("source", &["shared"]), ("notify", &["shared", "source"]), ("store", &["shared"])];
+const IO_LAYERS: &[(&str, &[&str])] = &[
+    ("shared", &[]),
+    ("query", &["shared"]),
+    ("store", &["shared"]),
+    ("source", &["shared", "query", "store"]),
+    ("notify", &["shared", "source"]),
+];
 
 fn report(what: &str, mut found: Vec<String>) {
     found.sort();
@@ -96,6 +104,9 @@ fn the_core_does_no_io_and_reads_no_clock() {
     let mut found = Vec::new();
     for source in running().iter().filter(|s| s.path.starts_with("crates/watchbell-core/")) {
         for (word, instead) in CORE_BANS {
+            if *word == "HashMap" && source.path == LOOKED_UP_ONLY {
+                continue;
+            }
             let hits = source.places(word).into_iter().chain(grouped(source, word));
             found.extend(hits.map(|place| format!("{place}\n      {instead}")));
         }
