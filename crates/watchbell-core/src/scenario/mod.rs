@@ -27,6 +27,9 @@
 //! | `disk hangs`, `disk can't start` | runs end at their time limit; can't begin |
 //! | `disk runs for 90s` | how long a run takes from now on (default: no time) |
 //! | `disk alternates critical "x"` | every other run finds this |
+//! | `orders rows 5`, `orders rows 3 ago 90s` | rows that its query finds from now on, of now or of some time ago |
+//! | `orders rows every 20s`, `orders rows none` | rows that keep coming; no more of them |
+//! | `source warehouse away "text"`, `source warehouse answers` | whether queries get an answer |
 //! | `report backup ok`, `report backup error "x"` | somebody reports on a passive check |
 //! | `squelch "REGEX" because "reason" for 2h by joe`, `unsquelch "REGEX"` | also `permanently` |
 //! | `ack disk "comment" for 1h by joe`, `unack disk` | |
@@ -170,6 +173,7 @@ enum Command {
     Ack { fault: String, comment: String, by: String, lasts: Option<Duration> },
     Unack { fault: String, by: String },
     Run { check: String },
+    Source { name: String, problem: Option<String> },
     Send { text: String, severity: Severity, to: Vec<String>, id: Option<String>, about: String },
     Notifier { name: String, behaves: Behaves },
     Stop { kindly: bool },
@@ -198,6 +202,8 @@ enum Says {
     Hangs,
     CannotStart,
     RunsFor(Duration),
+    Rows { count: u32, ago: Duration },
+    RowsEvery(Option<Duration>),
 }
 
 #[derive(Clone, PartialEq, Debug)]

@@ -35,7 +35,11 @@ const COMMANDS: &[&str] = &[
     "expect",
 ];
 const STATES: &[&str] =
-    &["ok", "info", "warning", "error", "critical", "metric", "hangs", "can't", "runs", "alternates"];
+    &["ok", "info", "warning", "error", "critical", "metric", "hangs", "can't", "runs", "alternates", "rows"];
+/// So many rows appear by one line at most.
+const ROWS_AT_ONCE_MAX: f64 = 100_000.0;
+/// Rows come no more often.
+const ROWS_EVERY_MIN: Duration = Duration::from_secs(1);
 const BEHAVIOURS: &[&str] = &["works", "fails", "refuses", "hangs", "resets", "answers", "takes"];
 const EXPECTATIONS: &[&str] =
     &["deliver", "quiet", "fault", "held", "run", "event", "queued", "running", "refused", "no", "not"];
@@ -146,6 +150,7 @@ fn command(words: &mut Words) -> Parsed<Command> {
         "unack" => Command::Unack { fault: words.text("a fault's name")?, by: by(words)? },
         "run" => Command::Run { check: words.text("a check's name")? },
         "send" => send(words)?,
+        "source" => source(words)?,
         "notifier" => notifier(words)?,
         "restart" => Command::Restart { kindly: true },
         "crash" => Command::Restart { kindly: false },
@@ -185,6 +190,7 @@ fn says(name: &str, words: &mut Words) -> Parsed<Command> {
             words.expect_word("for")?;
             Says::RunsFor(words.duration()?)
         }
+        "rows" => rows(words)?,
         "metric" => Says::Metric(words.text("the metric's name")?, words.number()?),
         "alternates" => {
             let state = words.next("`critical`, `error` or `warning`")?;
@@ -193,6 +199,35 @@ fn says(name: &str, words: &mut Words) -> Parsed<Command> {
         _ => Says::Finds(finds(&state, words)?),
     };
     Ok(Command::Say { check, part, says })
+}
+
+fn rows(words: &mut Words) -> Parsed<Says> {
+    if words.take("none") {
+        return Ok(Says::RowsEvery(None));
+    }
+    if words.take("every") {
+        return Ok(Says::RowsEvery(Some(words.duration()?.max(ROWS_EVERY_MIN))));
+    }
+    let count = words.number()?.clamp(0.0, ROWS_AT_ONCE_MAX) as u32;
+    let ago = if words.take("ago") { words.duration()? } else { Duration::ZERO };
+    Ok(Says::Rows { count, ago })
+}
+
+fn source(words: &mut Words) -> Parsed<Command> {
+    let name = words.text("a source's name")?;
+    let state = words.next("`away` or `answers`")?;
+    let problem = match state.text.as_str() {
+        "answers" => None,
+        "away" => Some(words.take_quoted().unwrap_or_else(|| "it is away".to_owned())),
+        other => {
+            return Err(words.wrong(
+                &state,
+                format!("a source can't be `{other}`"),
+                Some("it is `away`, or it `answers`".into()),
+            ));
+        }
+    };
+    Ok(Command::Source { name, problem })
 }
 
 fn finds(state: &Word, words: &mut Words) -> Parsed<Finds> {

@@ -7,8 +7,9 @@ use crate::{
     engine::{Effects, Input, Message, RunOrder, SendOrder, State, World, step},
     model::{
         Action, Delivery, Event, EventKind, EventState, Exit, Failure, Finding, Metric, Name, Outcome, Raw, Receipt,
-        Timestamp, Verdict,
+        Rows, SourceNews, Timestamp, Verdict, Window,
     },
+    state::lookback,
     wire::run::unfinished,
 };
 use std::{
@@ -43,6 +44,12 @@ pub(super) struct Actor {
     cannot_start: bool,
     takes: Duration,
     shown: String,
+    /// Times of the rows that its query finds, in order.
+    rows: Vec<Timestamp>,
+    /// How many of them runs have seen.
+    seen: u64,
+    /// More rows keep coming: how often, and when the next one does.
+    stream: Option<(Duration, Timestamp)>,
     /// Runs begun since the last expectation about them.
     pub begun: u32,
 }
@@ -71,6 +78,8 @@ pub(super) struct Stage<'s, 'l> {
     policy: Arc<Policy>,
     pub world: Option<World>,
     rows: BTreeMap<(&'static str, String), String>,
+    /// Sources that do not answer, and why.
+    away: BTreeMap<String, String>,
     elapsed: Duration,
     skew_us: i64,
     pending: BTreeMap<(Duration, u64), Pending>,
@@ -96,6 +105,7 @@ impl<'s, 'l> Stage<'s, 'l> {
             policy,
             world: None,
             rows: BTreeMap::new(),
+            away: BTreeMap::new(),
             elapsed: Duration::ZERO,
             skew_us: 0,
             pending: BTreeMap::new(),
@@ -310,11 +320,20 @@ impl<'s, 'l> Stage<'s, 'l> {
     }
 
     fn run_begins(&mut self, order: RunOrder) {
-        let timeout = self.policy.checks.get(&order.check).map_or(Duration::ZERO, |c| c.timeout);
+        let policy = self.policy.checks.get(&order.check).cloned();
+        let timeout = policy.as_ref().map_or(Duration::ZERO, |c| c.timeout);
+        let started = self.now();
         let actor = self.actors.entry(order.check.clone()).or_default();
         actor.begun += 1;
-        let (outcome, takes) = actor.perform(timeout);
-        let started = self.now();
+        let (mut outcome, takes) = actor.perform(timeout);
+        if let Some(lookback) = policy.and_then(|policy| policy.lookback.clone()).filter(|_| !outcome.inconclusive) {
+            let problem = self.away.get(lookback.source.as_str()).cloned();
+            match &problem {
+                Some(problem) => (outcome.inconclusive, outcome.summary) = (true, problem.clone()),
+                None => outcome.rows = Some(Box::new(actor.finds_rows(&order.windows, started))),
+            }
+            outcome.source = Some(SourceNews { source: lookback.source.clone(), problem });
+        }
         self.pend(takes, Pending::Run { order, started, outcome: Box::new(outcome) });
     }
 
@@ -385,7 +404,8 @@ impl<'s, 'l> Stage<'s, 'l> {
             Command::Wait | Command::Expect(_) => {}
             Command::Say { check, part, says } => {
                 let check = self.check_name(check)?;
-                self.actors.entry(check).or_default().says(part.clone(), says);
+                let now = self.now();
+                self.actors.entry(check).or_default().says(part.clone(), says, now);
             }
             Command::Notifier { name, behaves } => {
                 let name = self.notifier_name(name)?;
@@ -394,6 +414,10 @@ impl<'s, 'l> Stage<'s, 'l> {
                     _ => drop(self.behaves.insert(name, behaves.clone())),
                 }
             }
+            Command::Source { name, problem } => match problem {
+                Some(problem) => drop(self.away.insert(name.clone(), problem.clone())),
+                None => drop(self.away.remove(name)),
+            },
             Command::Stop { kindly } => self.stop(*kindly),
             Command::Begin => self.begin_anew()?,
             Command::Restart { kindly } => {
@@ -477,7 +501,7 @@ impl Finds {
 }
 
 impl Actor {
-    fn says(&mut self, part: Option<String>, says: &Says) {
+    fn says(&mut self, part: Option<String>, says: &Says, now: Timestamp) {
         match says {
             Says::Ok if part.is_none() => {
                 self.finds.clear();
@@ -494,7 +518,34 @@ impl Actor {
             Says::Hangs => self.hangs = true,
             Says::CannotStart => self.cannot_start = true,
             Says::RunsFor(length) => self.takes = *length,
+            Says::Rows { count, ago } => {
+                let time = now - *ago;
+                let at = self.rows.partition_point(|row| *row <= time);
+                self.rows.splice(at..at, (0..*count).map(|_| time));
+            }
+            Says::RowsEvery(every) => {
+                self.rows_until(now);
+                self.stream = every.map(|every| (every, now));
+            }
         }
+    }
+
+    /// Lets rows come that have come by now.
+    fn rows_until(&mut self, now: Timestamp) {
+        let Some((every, next)) = &mut self.stream else { return };
+        while *next <= now {
+            let at = self.rows.partition_point(|row| row <= next);
+            self.rows.insert(at, *next);
+            *next = *next + *every;
+        }
+    }
+
+    /// What a look-back's query finds and counts.
+    fn finds_rows(&mut self, windows: &[Window], now: Timestamp) -> Rows {
+        self.rows_until(now);
+        let there = u64::try_from(self.rows.len()).unwrap_or(u64::MAX);
+        let new = there.saturating_sub(std::mem::replace(&mut self.seen, there));
+        Rows { seen: there, new, counts: lookback::count(&self.rows, windows) }
     }
 
     /// One run: what it brings, and how long it takes.

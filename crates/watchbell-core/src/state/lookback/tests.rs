@@ -1,1 +1,221 @@
-//! Cases.
+//! Cases of the plan: which minutes are due, which are judged, and what is counted.
+
+use super::*;
+
+const START: i64 = 1_767_600_000; // Monday, 2026-01-05T08:00:00Z
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_secs(START + seconds)
+}
+
+fn zone(name: &str) -> TimeZone {
+    TimeZone::get(name).unwrap()
+}
+
+fn every_minute(lookback_s: u64) -> Expectation {
+    Expectation {
+        part: None,
+        severity: Severity::Critical,
+        days: Days { weekdays: 0x7f, holidays: false },
+        hours: 0xff_ffff,
+        minutes: Minutes::OfHour((1 << 60) - 1),
+        lookback: Duration::from_secs(lookback_s),
+        min: Some(5),
+        max: Some(20),
+    }
+}
+
+fn policy(expect: Vec<Expectation>) -> Lookback {
+    Lookback {
+        source: Name::new("warehouse"),
+        expect,
+        zone: TimeZone::UTC,
+        holidays: BTreeSet::new(),
+        delay: Duration::ZERO,
+        retention: Duration::from_secs(5 * 86_400),
+        extra: None,
+    }
+}
+
+/// S2.6: both ends of the window are excluded, whatever lies on them.
+#[test]
+fn counts_exclude_both_ends() {
+    let expectation = every_minute(180);
+    let window = expectation.window(0, at(180));
+    let table: &[(&[i64], u64)] =
+        &[(&[], 0), (&[0], 0), (&[180], 0), (&[0, 180], 0), (&[1], 1), (&[179], 1), (&[0, 1, 1, 90, 179, 180, 181], 4)];
+    for (times, expect) in table {
+        let times: Vec<Timestamp> = times.iter().map(|t| at(*t)).collect();
+        assert_eq!(count(&times, &[window])[0].count, *expect, "{times:?}");
+    }
+    let almost = [Timestamp::from_micros(at(0).as_micros() + 1), Timestamp::from_micros(at(180).as_micros() - 1)];
+    assert_eq!(count(&almost, &[window])[0].count, 2);
+}
+
+/// S2.6: good between the bounds, they included.
+#[test]
+fn counts_are_judged_against_both_bounds() {
+    let both = every_minute(60);
+    for (count, expect) in [(4, Verdict::TooFew), (5, Verdict::Good), (20, Verdict::Good), (21, Verdict::TooMany)] {
+        assert_eq!(both.judge(count), expect, "{count}");
+    }
+    let open = Expectation { max: None, ..both.clone() };
+    assert_eq!(open.judge(u64::MAX), Verdict::Good);
+    let none = Expectation { min: None, max: Some(0), ..both };
+    assert_eq!((none.judge(0), none.judge(1)), (Verdict::Good, Verdict::TooMany));
+}
+
+/// S2.2, S2.6: hours, minutes and weekdays are local time; a listed holiday is no weekday.
+#[test]
+fn minutes_are_due_by_local_time() {
+    let weekdays = Days { weekdays: 0x1f, holidays: false };
+    let weekends = Days { weekdays: 0x60, holidays: false };
+    let holidays = Days { weekdays: 0, holidays: true };
+    let nine = |days| Expectation { days, hours: 1 << 9, minutes: Minutes::OfHour(1), ..every_minute(60) };
+    let twentieth = (0..60).step_by(20).fold(0u64, |mask, m| mask | 1 << m);
+    let table = [
+        (nine(weekdays), "2026-01-05T08:00:00Z", true),
+        (nine(weekdays), "2026-01-05T08:01:00Z", false),
+        (nine(weekdays), "2026-01-05T09:00:00Z", false),
+        (nine(weekdays), "2026-07-06T07:00:00Z", true),
+        (nine(weekdays), "2026-01-10T08:00:00Z", false),
+        (nine(weekends), "2026-01-10T08:00:00Z", true),
+        (nine(weekdays), "2026-12-25T08:00:00Z", false),
+        (nine(holidays), "2026-12-25T08:00:00Z", true),
+        (nine(holidays), "2026-12-28T08:00:00Z", false),
+        (Expectation { minutes: Minutes::OfHour(twentieth), ..every_minute(60) }, "2026-01-05T08:40:00Z", true),
+        (Expectation { minutes: Minutes::OfHour(twentieth), ..every_minute(60) }, "2026-01-05T08:41:00Z", false),
+        (Expectation { minutes: Minutes::EveryFromMidnight(90), ..every_minute(60) }, "2026-01-05T08:00:00Z", true),
+        (Expectation { minutes: Minutes::EveryFromMidnight(90), ..every_minute(60) }, "2026-01-05T09:00:00Z", false),
+    ];
+    for (expectation, time, expect) in table {
+        let mut policy = policy(vec![expectation]);
+        policy.zone = zone("Europe/Berlin");
+        policy.holidays = BTreeSet::from(["2026-12-25".parse().unwrap()]);
+        let minute = Timestamp::from_jiff(time.parse().unwrap());
+        assert_eq!(policy.is_due(0, minute), expect, "{time} {:?}", policy.expect[0]);
+    }
+}
+
+/// S2.7: an outage of 25 minutes with a look-back of 180 s loses no minute; of 3 hours, it says which are beyond.
+#[test]
+fn the_walk_reaches_ten_look_backs() {
+    let policy = policy(vec![every_minute(180)]);
+    let state = LookbackState::new(&policy, at(0));
+    let windows = |plan: &Plan| plan.windows.iter().map(|w| (w.minute.as_secs() - START) / 60).collect::<Vec<_>>();
+    assert_eq!(windows(&policy.plan(&state, at(0))), [0]);
+    let short = policy.plan(&state, at(25 * 60 + 30));
+    assert_eq!((windows(&short), short.beyond), ((0..=25).collect(), None));
+    let long = policy.plan(&state, at(180 * 60));
+    assert_eq!(windows(&long), (151..=180).collect::<Vec<_>>());
+    assert_eq!(long.beyond, Some(Beyond { count: 151, first: at(0), last: at(150 * 60) }));
+}
+
+/// S2.7: what was judged is not judged again when the look-back grows or a clock goes back.
+#[test]
+fn old_minutes_raise_no_new_alarms() {
+    let policy = policy(vec![every_minute(86_400)]);
+    let state = LookbackState { judged: at(0), ..LookbackState::new(&policy, at(0)) };
+    assert_eq!(policy.plan(&state, at(0)).windows, []);
+    assert_eq!(policy.plan(&state, at(-3600)).windows, []);
+    assert_eq!(policy.plan(&state, at(-3600)).until, at(0));
+    assert_eq!(policy.plan(&state, at(60)).windows.len(), 1);
+}
+
+#[test]
+fn late_data_is_waited_for() {
+    let mut policy = policy(vec![every_minute(180)]);
+    policy.delay = Duration::from_secs(300);
+    let state = LookbackState::new(&policy, at(0));
+    let plan = policy.plan(&state, at(59));
+    assert_eq!((plan.windows[0].minute, plan.until), (at(-300), at(-300)));
+}
+
+/// Every due minute is planned once, however irregularly runs come, over clock changes of any zone: the plan by pieces
+/// of hours is the same as asking minute by minute.
+#[test]
+fn every_due_minute_is_planned_exactly_once() {
+    let mut seed = 7_u64;
+    let mut random = |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    for name in ["UTC", "Europe/Berlin", "Australia/Lord_Howe", "America/St_Johns", "Asia/Kathmandu"] {
+        let mut policy = policy(vec![
+            Expectation { hours: 0b110, ..every_minute(600) },
+            Expectation {
+                part: Some("b".into()),
+                days: Days { weekdays: 0x60, holidays: false },
+                minutes: Minutes::EveryFromMidnight(45),
+                ..every_minute(7200)
+            },
+        ]);
+        policy.zone = zone(name);
+        for change in ["2026-03-28T23:00:00Z", "2026-10-24T23:00:00Z", "2026-04-04T12:00:00Z", "2026-11-01T00:00:00Z"] {
+            let begin = Timestamp::from_jiff(change.parse().unwrap());
+            let mut state = LookbackState { judged: begin, ..LookbackState::new(&policy, begin) };
+            let (mut now, mut planned) = (begin, Vec::new());
+            while now < begin + Duration::from_secs(86_400) {
+                now = now + Duration::from_secs(1 + random(1800));
+                let plan = policy.plan(&state, now);
+                assert_eq!(plan.beyond, None);
+                planned.extend(plan.windows.iter().map(|w| (w.minute, w.line)));
+                state.judged = plan.until;
+            }
+            let mut expect = Vec::new();
+            let mut minute = minutes_later(begin, 1);
+            while minute <= state.judged {
+                expect.extend((0..2).filter(|line| policy.is_due(*line, minute)).map(|line| (minute, line)));
+                minute = minutes_later(minute, 1);
+            }
+            assert_eq!(planned, expect, "{name} {change}");
+        }
+    }
+}
+
+#[test]
+fn bad_minutes_are_asked_for_again_within_the_walk() {
+    let policy = policy(vec![every_minute(60)]);
+    let mut state = LookbackState::new(&policy, at(0));
+    state.judged = at(0);
+    state.note(None, at(0), Verdict::TooFew);
+    state.note(None, at(0), Verdict::TooFew);
+    state.spoke(None, at(0), Verdict::TooFew);
+    let again = |state: &LookbackState, now| policy.plan(state, at(now)).windows.iter().filter(|w| w.again).count();
+    assert_eq!((again(&state, 60), again(&state, 540), again(&state, 600)), (1, 1, 0));
+    state.forget(&policy, at(540));
+    assert_eq!((state.bad.len(), state.speaks_of(None)), (1, Some(at(0))));
+    state.forget(&policy, at(600));
+    assert_eq!(state.bad, []);
+    for minute in 0..2 * BAD_MAX as i64 {
+        state.note(None, at(60 * minute), Verdict::TooFew);
+    }
+    assert_eq!((state.bad.len(), state.bad[0].minute), (BAD_MAX, at(60 * BAD_MAX as i64)));
+    state.note(None, at(60 * BAD_MAX as i64), Verdict::Good);
+    assert_eq!(state.bad.len(), BAD_MAX - 1);
+}
+
+/// S2.9: what a walk still needs is never purged.
+#[test]
+fn retention_is_never_shorter_than_the_walk() {
+    let mut policy = policy(vec![every_minute(86_400)]);
+    policy.retention = Duration::from_secs(3600);
+    let kept = at(0).since(policy.keep_from(at(0)));
+    assert!(kept > Duration::from_secs(11 * 86_400), "{kept:?}");
+    let policy = super::tests::policy(vec![every_minute(60)]);
+    assert_eq!(at(0).since(policy.keep_from(at(0))), Duration::from_secs(5 * 86_400));
+}
+
+/// However many windows are due, a run gets a bounded number, and the next ones go on from there.
+#[test]
+fn a_run_gets_a_bounded_number_of_windows() {
+    let policy = policy(vec![every_minute(86_400); 3]);
+    let mut state = LookbackState { judged: at(-9 * 86_400), ..LookbackState::new(&policy, at(0)) };
+    let (mut all, mut runs) = (0, 0);
+    while state.judged < at(0) {
+        let plan = policy.plan(&state, at(0));
+        assert!(plan.windows.len() < WINDOWS_MAX + 3 * 60, "{}", plan.windows.len());
+        (all, runs, state.judged) = (all + plan.windows.len(), runs + 1, plan.until);
+    }
+    assert_eq!((all, runs), (3 * 9 * 1440, 2));
+}
