@@ -9,6 +9,7 @@ pub mod nagios;
 pub mod number;
 pub mod perfdata;
 pub mod range;
+pub mod rows;
 pub mod run;
 pub mod text;
 pub mod unit;
