@@ -4,6 +4,11 @@
 //! A place reads and never writes: it asks in a read-only transaction where the datastore has such, with a time limit
 //! of its own on the datastore's side where it can, so that a query that is given up on does not go on there.
 
+mod sql;
+mod sqlite;
+#[cfg(test)]
+mod testing;
+
 use crate::shared::{BoxFuture, Shared};
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
@@ -61,7 +66,8 @@ pub struct Scheme {
 }
 
 /// Every kind of place that an address names. A kind is one file here and one line in this list.
-pub const SCHEMES: &[Scheme] = &[];
+pub const SCHEMES: &[Scheme] =
+    &[Scheme { words: &["sqlite"], doc: sqlite::DOC, example: "sqlite:/var/lib/app/app.db", open: sqlite::open }];
 
 /// A source: a place, and who may ask it at the same time.
 #[derive(Debug)]

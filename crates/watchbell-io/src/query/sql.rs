@@ -1,0 +1,183 @@
+//! What the places that speak SQL share: gathering rows up to a limit, keeping connections for the next question, the
+//! place in a query that an error speaks of, and texts without line ends or secrets.
+
+use super::Trouble;
+use std::{
+    fmt,
+    mem::size_of,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use watchbell_core::model::{Answer, Cell};
+
+/// An answer is not read beyond this many bytes, as it lies in memory.
+pub const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// A connection that nobody wanted for so long is closed rather than used: firewalls forget such.
+pub const IDLE_MAX: Duration = Duration::from_secs(300);
+
+/// A place ends by itself so long before the time is over, to clean up behind it; a tenth of the time where that is less.
+pub const CLEANING: Duration = Duration::from_millis(200);
+
+/// A message of a server is not shown beyond this many characters.
+pub const MESSAGE_CHARS_MAX: usize = 1_000;
+
+/// What a question has until the datastore is told to stop.
+pub fn working_time(timeout: Duration) -> Duration {
+    timeout.saturating_sub(CLEANING.min(timeout / 10))
+}
+
+/// The text of [`Trouble::Slow`].
+pub fn slow(timeout: Duration) -> Trouble {
+    let shown = Duration::from_millis(u64::try_from((timeout.as_micros() + 500) / 1000).unwrap_or(u64::MAX));
+    Trouble::Slow(format!(
+        "the query was stopped, because it took longer than {shown:?}: ask for fewer rows, add an index, or raise the \
+         check's `timeout`"
+    ))
+}
+
+/// Takes rows until there are enough.
+#[derive(Debug)]
+pub struct Gather {
+    answer: Answer,
+    rows_max: usize,
+    bytes: usize,
+}
+
+impl Gather {
+    /// No rows yet.
+    pub fn new(columns: Vec<String>, rows_max: usize) -> Gather {
+        Gather { answer: Answer { columns, ..Answer::default() }, rows_max, bytes: 0 }
+    }
+
+    /// Takes a row, or says that it is one too many: then reading can end.
+    ///
+    /// # Errors
+    /// The answer is beyond [`ANSWER_BYTES_MAX`].
+    pub fn take(&mut self, row: Vec<Cell>) -> Result<bool, Trouble> {
+        if self.answer.rows.len() >= self.rows_max {
+            self.answer.truncated = true;
+            return Ok(false);
+        }
+        self.bytes += size_of::<Vec<Cell>>() + row.iter().map(bytes).sum::<usize>();
+        if self.bytes > ANSWER_BYTES_MAX {
+            return Err(too_big());
+        }
+        self.answer.rows.push(row);
+        Ok(true)
+    }
+
+    /// What was taken.
+    pub fn finish(self) -> Answer {
+        self.answer
+    }
+}
+
+/// The answer, or one value of it, is too big.
+pub fn too_big() -> Trouble {
+    let most = ANSWER_BYTES_MAX / (1024 * 1024);
+    Trouble::Wrong(format!(
+        "the answer has more than {most} MiB: ask for fewer rows, and only for the columns that are needed"
+    ))
+}
+
+fn bytes(cell: &Cell) -> usize {
+    let beside = match cell {
+        Cell::Decimal(text) | Cell::Text(text) => text.len(),
+        Cell::Bytes(bytes) => bytes.len(),
+        _ => 0,
+    };
+    size_of::<Cell>() + beside
+}
+
+/// Connections that wait for the next question. How many are in use at a time is not its matter.
+pub struct Idle<C>(Mutex<Vec<(C, Instant)>>);
+
+impl<C> Default for Idle<C> {
+    fn default() -> Idle<C> {
+        Idle(Mutex::default())
+    }
+}
+
+impl<C> Idle<C> {
+    /// The one that was used last, unless all are too old.
+    pub fn take(&self) -> Option<C> {
+        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        list.retain(|(_, since)| since.elapsed() < IDLE_MAX);
+        list.pop().map(|(connection, _)| connection)
+    }
+
+    /// Keeps one, if not so many are kept already.
+    pub fn put(&self, connection: C, most: usize) {
+        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        list.retain(|(_, since)| since.elapsed() < IDLE_MAX);
+        if list.len() < most {
+            list.push((connection, Instant::now()));
+        }
+    }
+}
+
+impl<C> fmt::Debug for Idle<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.lock().unwrap_or_else(PoisonError::into_inner).len();
+        write!(f, "Idle({count})")
+    }
+}
+
+/// `line L, column C` of the character at an offset in characters, from 0.
+pub fn position(query: &str, offset: usize) -> String {
+    let before: String = query.chars().take(offset).collect();
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("line {line}, column {column}")
+}
+
+/// What a server says, on one line, without its final full stop, and without secrets if it should repeat one.
+pub fn one_line(message: &str, secrets: &[&str]) -> String {
+    let mut text = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+        text = text.replace(secret, "***");
+    }
+    if text.chars().count() > MESSAGE_CHARS_MAX {
+        return text.chars().take(MESSAGE_CHARS_MAX).collect::<String>() + " ...";
+    }
+    text.trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_taken_until_there_are_enough() {
+        let mut rows = Gather::new(vec!["a".to_owned()], 2);
+        let taken: Vec<bool> = (0..4).map(|i| rows.take(vec![Cell::Integer(i)]).unwrap()).collect();
+        assert_eq!(taken, [true, true, false, false]);
+        let answer = rows.finish();
+        assert_eq!((answer.rows.len(), answer.truncated), (2, true));
+
+        let mut rows = Gather::new(Vec::new(), usize::MAX);
+        let big = || vec![Cell::Bytes(vec![0; ANSWER_BYTES_MAX / 4])];
+        let fits = (0..5).take_while(|_| rows.take(big()).is_ok()).count();
+        assert_eq!(fits, 3, "and what is around them counts too");
+    }
+
+    #[test]
+    fn positions_and_messages() {
+        assert_eq!(position("select\n  ä, x", 12), "line 2, column 6");
+        assert_eq!(position("", 0), "line 1, column 1");
+        assert_eq!(one_line("no\nuser  with hunter2.", &["hunter2", ""]), "no user with ***");
+        assert!(one_line(&"x".repeat(5000), &[]).ends_with("xx ..."));
+        assert_eq!(working_time(Duration::from_secs(10)), Duration::from_millis(9_800));
+        assert_eq!(working_time(Duration::from_millis(100)), Duration::from_millis(90));
+        assert!(matches!(slow(Duration::from_micros(9_999_980)), Trouble::Slow(text) if text.contains("than 10s:")));
+    }
+
+    #[test]
+    fn connections_are_kept_up_to_a_number() {
+        let idle = Idle::default();
+        assert_eq!(idle.take(), None);
+        (1..=3).for_each(|n| idle.put(n, 2));
+        assert_eq!((idle.take(), idle.take(), idle.take()), (Some(2), Some(1), None));
+    }
+}
