@@ -5,6 +5,7 @@
 //! STATE/state.db (-wal, -shm) rows of the state, events, decisions      schema.rs, local.rs, journal.rs
 //! STATE/state.db.before-vN    a copy made before migration N            schema.rs
 //! STATE/ballast               freed when the disk is full               ballast.rs
+//! STATE/rows.db (-wal, -shm)  rows that look-backs have seen            seen/
 //! ```
 //! One [`Store`] writes, one transaction per [`Commit`](watchbell_core::engine::Commit); any number of
 //! [`Journal`]s read, while it runs and when it is down. What the rows mean is the engine's business: here they
@@ -28,6 +29,7 @@ mod local;
 mod lock;
 mod rows;
 mod schema;
+pub mod seen;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -1,0 +1,292 @@
+//! The rows that look-backs have seen, in `rows.db` (S2.5, S2.6, S2.9): a key of a checker once, under the time it
+//! came with first. What a row is and which are counted is decided elsewhere; whoever opens this for writing holds
+//! the state folder's lock.
+//!
+//! Invariants:
+//! - What [`SeenRows::add`] has counted is on disk, synced; after an error nothing of the last step is.
+//! - A hash never decides that two keys are the same: the keys are compared.
+//! - Readers never wait for the writer, nor one checker for another's error.
+//! - No clock is read here.
+
+mod hash;
+mod readers;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use readers::READERS_MAX;
+pub use tables::CHECKERS_MAX;
+pub use writer::{GROUP_ROWS_MAX, QUEUE_MAX};
+
+use super::{StoreError, local, open_file, schema, sync_dir};
+use hash::Salt;
+use readers::Readers;
+use rusqlite::{Connection, OpenFlags, params};
+use std::{cmp::Ordering, os::unix::fs::MetadataExt, path::Path};
+use tables::Fresh;
+use watchbell_core::model::{Name, Row, Timestamp};
+use writer::{Work, Writer};
+
+/// So many rows of one result are written at a time: between two such steps other checkers have their turn.
+pub const STEP_ROWS_MAX: usize = 10_000;
+/// So many rows of the store that are none of the result's are passed over before the next of the result is sought.
+const STEPS_BEFORE_SEEK: u32 = 8;
+/// What the writer keeps of the database in memory, in KiB.
+const WRITER_CACHE_KIB: i64 = 16 << 10;
+/// The write-ahead log is moved into the database when it has this many pages of 4 KiB.
+const WAL_PAGES: u32 = 2_000;
+/// A write-ahead log that grew is cut back to this many bytes.
+pub const WAL_BYTES_MAX: u32 = 32 << 20;
+
+/// What became of a result's rows; the others were seen before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Added {
+    /// So many keys were not known and are stored now.
+    pub new: u64,
+    /// So many rows are older than what is kept; they were left out.
+    pub too_old: u64,
+}
+
+/// The database of seen rows. Blocking; share it by `Arc` between threads.
+#[derive(Debug)]
+pub struct SeenRows {
+    /// Closed before the writer, so that the writer's close tidies the files up: fields are dropped in this order.
+    readers: Readers,
+    writer: Option<Writer>,
+    salt: Salt,
+}
+
+impl SeenRows {
+    /// Opens the database for reading and writing, and makes it where it is not there. Its folder is there.
+    ///
+    /// # Errors
+    /// A newer program wrote it, it is damaged or another program's, or it can't be used: what, and what to do.
+    pub fn open(path: &Path) -> Result<SeenRows, String> {
+        SeenRows::open_hashed(path, |salt| salt)
+    }
+
+    /// The same; tests make the hashes short, so that keys collide.
+    fn open_hashed(path: &Path, change: impl Fn(Salt) -> Salt) -> Result<SeenRows, String> {
+        let open = || -> Result<_, StoreError> {
+            let wrong = |e: &std::io::Error| StoreError::io(format!("can't open `{}`", path.display()), path, e);
+            // Made here for its mode: SQLite gives its other files the mode of the database.
+            let file = open_file(path).and_then(|f| f.metadata()).map_err(|e| wrong(&e))?;
+            let conn = connect(path)?;
+            let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            sync_dir(dir).map_err(|e| wrong(&e))?;
+            let salt = change(salt(&conn).map_err(|e| StoreError::sqlite(path, &e))?);
+            Ok((conn, (file.dev(), file.ino()), salt))
+        };
+        let (conn, file, salt) = open().map_err(|e| told(&e))?;
+        let writer = Writer::start(conn, path.to_owned(), file, salt)?;
+        Ok(SeenRows { readers: Readers::new(path), writer: Some(writer), salt })
+    }
+
+    /// Opens the database for reading, beside a running agent or with none.
+    ///
+    /// # Errors
+    /// There is none, another version wrote it, it is damaged, or this user may not read it.
+    pub fn read_only(path: &Path) -> Result<SeenRows, String> {
+        let readers = Readers::new(path);
+        let salt = readers.with(salt)?;
+        Ok(SeenRows { readers, writer: None, salt })
+    }
+
+    /// Stores the rows of a result whose keys are not known; of a key that comes twice the first. Rows from before
+    /// `keep_from` are passed over: they would be purged and be new again. On disk when it returns.
+    ///
+    /// # Errors
+    /// They could not be stored, or not all of them: those that were are known when they come again.
+    pub fn add(&self, checker: &Name, rows: &[Row], keep_from: Timestamp) -> Result<Added, String> {
+        let writer = self.writer()?;
+        let mut kept: Vec<usize> = (0..rows.len()).filter(|i| rows[*i].time >= keep_from).collect();
+        let too_old = (rows.len() - kept.len()) as u64;
+        let at = |i: usize| (rows[i].time, rows[i].key.as_bytes());
+        kept.sort_unstable_by(|a, b| at(*a).cmp(&at(*b)).then(a.cmp(b)));
+        kept.dedup_by(|a, b| at(*a) == at(*b));
+        // Nearly all of a look-back's rows were seen before, at the same time: those need no writer.
+        let mut unknown = self.readers.with(|conn| unknown(conn, checker, rows, &kept))?;
+        let mut new = 0;
+        unknown.sort_unstable();
+        let mut fresh: Vec<(Fresh, usize)> = unknown
+            .into_iter()
+            .map(|i| {
+                let Row { key, time } = &rows[i];
+                (Fresh { hash: self.salt.hash(key.as_bytes()), time: time.as_micros(), key: key.clone() }, i)
+            })
+            .collect();
+        fresh.sort_unstable_by_key(|(fresh, i)| (fresh.hash, *i));
+        let mut fresh = fresh.into_iter().map(|(fresh, _)| fresh).peekable();
+        while fresh.peek().is_some() {
+            new += writer.ask(checker, Work::Add(fresh.by_ref().take(STEP_ROWS_MAX).collect()))?;
+        }
+        Ok(Added { new, too_old })
+    }
+
+    /// The times of a checker's rows with `from < time < to`, in order.
+    ///
+    /// # Errors
+    /// There are more than `max`, or the database can't be read.
+    pub fn times(&self, checker: &Name, from: Timestamp, to: Timestamp, max: usize) -> Result<Vec<Timestamp>, String> {
+        const SQL: &str = "SELECT time FROM seen WHERE checker = (SELECT id FROM checker WHERE name = ?1)
+            AND time > ?2 AND time < ?3 ORDER BY time LIMIT ?4";
+        let limit = i64::try_from(max).unwrap_or(i64::MAX).saturating_add(1);
+        let found = self.readers.with(|conn| {
+            let mut statement = conn.prepare_cached(SQL)?;
+            let times = params![checker.as_str(), from.as_micros(), to.as_micros(), limit];
+            statement.query_map(times, |r| r.get(0).map(Timestamp::from_micros))?.collect::<Result<Vec<_>, _>>()
+        })?;
+        if found.len() > max {
+            return Err(format!(
+                "`{checker}` has more than {max} rows between {from} and {to}: ask for a shorter time"
+            ));
+        }
+        Ok(found)
+    }
+
+    /// How many rows of a checker have `from < time < to`.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub fn count(&self, checker: &Name, from: Timestamp, to: Timestamp) -> Result<u64, String> {
+        const SQL: &str = "SELECT count(*) FROM seen WHERE checker = (SELECT id FROM checker WHERE name = ?1)
+            AND time > ?2 AND time < ?3";
+        self.readers.with(|conn| {
+            let ends = params![checker.as_str(), from.as_micros(), to.as_micros()];
+            conn.prepare_cached(SQL)?.query_row(ends, |r| r.get(0).map(i64::cast_unsigned))
+        })
+    }
+
+    /// Removes rows of a checker from before a time, the oldest first and at most `max_rows`; how many.
+    ///
+    /// # Errors
+    /// They could not be removed, or not all of them.
+    pub fn purge(&self, checker: &Name, before: Timestamp, max_rows: usize) -> Result<u64, String> {
+        let (before, mut gone) = (before.as_micros(), 0);
+        while gone < max_rows as u64 {
+            let rows_max = STEP_ROWS_MAX.min(max_rows - usize::try_from(gone).unwrap_or(max_rows));
+            let step = self.writer()?.ask(checker, Work::Purge { before, rows_max })?;
+            gone += step;
+            if step < rows_max as u64 {
+                break;
+            }
+        }
+        Ok(gone)
+    }
+
+    /// Removes a checker and all of its rows, in steps between which others have their turn.
+    ///
+    /// # Errors
+    /// It could not be removed; some of its rows may be gone.
+    pub fn forget(&self, checker: &Name) -> Result<(), String> {
+        while self.writer()?.ask(checker, Work::Forget { rows_max: STEP_ROWS_MAX })? == STEP_ROWS_MAX as u64 {}
+        Ok(())
+    }
+
+    /// The checkers that have rows or had some, by name: how many, and the times of the first and the last.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    #[expect(clippy::type_complexity, reason = "three columns")]
+    pub fn checkers(&self) -> Result<Vec<(Name, u64, Option<(Timestamp, Timestamp)>)>, String> {
+        const SQL: &str = "SELECT name, count,
+            (SELECT min(time) FROM seen WHERE checker = id), (SELECT max(time) FROM seen WHERE checker = id)
+            FROM checker ORDER BY name";
+        self.readers.with(|conn| {
+            let read = |r: &rusqlite::Row<'_>| {
+                let ends = r.get::<_, Option<i64>>(2)?.zip(r.get::<_, Option<i64>>(3)?);
+                let ends = ends.map(|(a, b)| (Timestamp::from_micros(a), Timestamp::from_micros(b)));
+                Ok((Name::from(r.get::<_, String>(0)?), r.get::<_, i64>(1)?.cast_unsigned(), ends))
+            };
+            conn.prepare_cached(SQL)?.query_map([], read)?.collect()
+        })
+    }
+
+    fn writer(&self) -> Result<&Writer, String> {
+        self.writer.as_ref().ok_or_else(|| "the seen rows were opened for reading only".to_owned())
+    }
+}
+
+/// Those of `kept` (positions in `rows`, in order of time and key) that are not stored with just this time and key.
+fn unknown(conn: &Connection, checker: &str, rows: &[Row], kept: &[usize]) -> rusqlite::Result<Vec<usize>> {
+    const SQL: &str = "SELECT time, key FROM seen WHERE checker = ?1 AND (time, key) >= (?2, ?3) ORDER BY time, key";
+    let Some(checker) = tables::checker(conn, checker)? else { return Ok(kept.to_vec()) };
+    let mut statement = conn.prepare_cached(SQL)?;
+    let mut unknown = Vec::new();
+    let mut next = 0;
+    'seek: while next < kept.len() {
+        let first = &rows[kept[next]];
+        let mut stored = statement.query(params![checker, first.time.as_micros(), first.key])?;
+        let mut passed = 0;
+        while let Some(row) = stored.next()? {
+            let there = (row.get_ref(0)?.as_i64()?, row.get_ref(1)?.as_bytes()?);
+            loop {
+                let Some(&i) = kept.get(next) else { return Ok(unknown) };
+                match (rows[i].time.as_micros(), rows[i].key.as_bytes()).cmp(&there) {
+                    Ordering::Less => unknown.push(i),
+                    Ordering::Equal => passed = 0,
+                    Ordering::Greater => break,
+                }
+                next += 1;
+            }
+            passed += 1;
+            if passed > STEPS_BEFORE_SEEK {
+                continue 'seek;
+            }
+        }
+        unknown.extend_from_slice(&kept[next..]);
+        break;
+    }
+    Ok(unknown)
+}
+
+fn salt(conn: &Connection) -> rusqlite::Result<Salt> {
+    conn.query_row("SELECT a, b FROM salt", [], |r| Ok(Salt::new(r.get(0)?, r.get(1)?)))
+}
+
+/// Opens the database for writing and brings it up to date.
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let wrong = |e| StoreError::sqlite(path, &e);
+    let mut conn = Connection::open_with_flags(path, flags).map_err(wrong)?;
+    // Before anything is written: the database of another program must not be touched.
+    conn.busy_timeout(local::BUSY_TIMEOUT).map_err(wrong)?;
+    let found = schema::version(&conn, path)?;
+    schema::refuse_newer(&conn, path, found, tables::VERSION)?;
+    if found == tables::VERSION {
+        tables::refuse(&conn, path, found)?;
+    }
+    tune(&conn).map_err(wrong)?;
+    // When it was made matters to nobody: rows.db can be made anew from its sources.
+    schema::migrate(&mut conn, path, tables::MIGRATIONS, Timestamp::ZERO)?;
+    Ok(conn)
+}
+
+fn tune(conn: &Connection) -> rusqlite::Result<()> {
+    conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    conn.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
+    conn.pragma_update(None, "journal_size_limit", WAL_BYTES_MAX)?;
+    conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    conn.pragma_update(None, "trusted_schema", false)?;
+    conn.pragma_update(None, "cell_size_check", true)
+}
+
+/// An error for people: what happened, and what to do about this database.
+fn told(error: &StoreError) -> String {
+    let hint = match error {
+        StoreError::Corrupt { path, .. } => format!(
+            "stop the agent, move `{}` aside and start it again: the rows that the queries still find are stored anew",
+            path.display()
+        ),
+        StoreError::NewerSchema { path, known, needs, .. } => format!(
+            "install {needs} or a newer one, or go back to the copy that it made before: `{}`",
+            schema::before(path, known + 1).display()
+        ),
+        StoreError::Other { .. } => "see whether the disk is well (`dmesg`)".to_owned(),
+        other => other.hint(),
+    };
+    format!("{error}; {hint}")
+}
