@@ -4,6 +4,10 @@
 //! walked back from now: ten windows long, minute by minute, as dwmon does (S2.7). Minutes beyond the walk are
 //! counted and reported. What was judged stays judged, whatever the config becomes.
 
+pub mod backtest;
+pub mod histogram;
+pub mod suggest;
+
 use crate::model::{Counted, Name, Severity, Timestamp, Window};
 use jiff::{
     civil::{Date, Weekday},
