@@ -10,11 +10,12 @@
 use jiff::tz::TimeZone;
 use std::{collections::BTreeMap, fs, path::Path};
 use watchbell_core::config::{
-    Capabilities, Config, InputFile, Key, Kind, Kinds, LoadOptions, Loaded, Reader, Shape, render,
+    Capabilities, Config, InputFile, Key, Kind, Kinds, LoadOptions, Loaded, ROWS_MAX, Reader, Shape, keys::QUERY_KEYS,
+    render,
 };
 
-const AGENT: &str =
-    "[agent]\nname = \"web-1\"\nnotify = [\"ops\"]\n\n[notify.ops]\nkind = \"command\"\ncommand = \"cat\"\n";
+const AGENT: &str = "[agent]\nname = \"web-1\"\nnotify = [\"ops\"]\n\n[notify.ops]\nkind = \"command\"\ncommand = \"cat\"\n\n\
+     [source.warehouse]\nurl = \"sqlite:/var/lib/shop.db\"\n";
 
 /// At least this many mistakes are kept.
 const CASES_MIN: usize = 60;
@@ -96,7 +97,16 @@ const CHECKS: &[Kind<String>] = &[
         capabilities: NONE,
         read: read_http,
     },
+    QUERY,
 ];
+
+const QUERY: Kind<String> =
+    Kind { key: "query", doc: "", example: "", keys: QUERY_KEYS, capabilities: NONE, read: read_query };
+
+fn read_query(r: &mut Reader<'_>) -> Option<String> {
+    r.integer("rows_max", 1..=ROWS_MAX);
+    r.require_string("query")
+}
 
 const NOTIFIERS: &[Kind<String>] = &[
     Kind {

@@ -4,7 +4,8 @@
 use super::{
     CheckPolicy, Key, Kind, Missed, Overlap, Problems, Reader, Renotify, Retry, Shape, Style,
     agent::{AgentState, join, zone},
-    keys::{CHECK_KEYS, HIDDEN_CHECK_KEYS, NOT_DEFAULTS},
+    expect,
+    keys::{CHECK_KEYS, HIDDEN_CHECK_KEYS, NOT_DEFAULTS, QUERY, QUERY_KEYS},
     refs::{Reference, references},
     tree::{Entry, Node, Table, Value},
 };
@@ -27,6 +28,8 @@ pub const TIMEOUT_DEFAULT_MAX: Duration = Duration::from_secs(60);
 pub const FLAKE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3600);
 /// The time limit of a job.
 pub const JOB_TIMEOUT_DEFAULT: Duration = Duration::from_secs(86_400);
+/// The time limit of a query: it ends before the next one of its check begins.
+pub const QUERY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(50);
 /// How many retries an error gets. Flakes and jobs get none: they run when their line says so and not otherwise.
 pub const RETRY_DEFAULT: u32 = 3;
 /// Longest time between a failure and its retry unless the check says otherwise.
@@ -61,13 +64,13 @@ pub(super) struct Draft {
     pub(super) notify: Option<Vec<Reference>>,
     pub(super) parents: Vec<Reference>,
     pub(super) on_result: Vec<Reference>,
+    /// Where its query is asked.
+    pub(super) source: Option<Reference>,
 }
 
 /// What a check's table came to.
 pub(super) enum Read<P> {
     Good(Draft, Option<P>),
-    /// Its part of Watchbell comes later; a warning was given.
-    Later,
     /// At least one error was reported.
     Bad,
 }
@@ -96,11 +99,13 @@ pub(super) fn read<P>(
     let kind = match kind_of(cx.kinds, &mut reader) {
         KindOf::One(kind) => Some(kind),
         KindOf::Passive => None,
-        KindOf::Later => return Read::Later,
         KindOf::Wrong => return Read::Bad,
     };
     if let Some(kind) = kind {
         reader.declare(kind.keys);
+        if kind.key == QUERY {
+            reader.declare(QUERY_KEYS);
+        }
     }
     if cx.old {
         reader.declare(HIDDEN_CHECK_KEYS);
@@ -195,7 +200,6 @@ fn add_labels(own: &mut Node, defaults: &Node) {
 enum KindOf<P: 'static> {
     One(&'static Kind<P>),
     Passive,
-    Later,
     Wrong,
 }
 
@@ -220,18 +224,10 @@ fn kind_of<P>(kinds: &'static [Kind<P>], reader: &mut Reader<'_>) -> KindOf<P> {
         ([kind], None) => KindOf::One(kind),
         ([kind], Some(_)) if kind.key == "passive" => KindOf::One(kind),
         ([], Some(_)) => KindOf::Passive,
-        ([], None) => match table.get("query") {
-            Some(query) => {
-                reader
-                    .problems
-                    .warning(query.key_span, "checks with `query` come with a later version and are not used yet");
-                KindOf::Later
-            }
-            None => {
-                no_kind(kinds, reader);
-                KindOf::Wrong
-            }
-        },
+        ([], None) => {
+            no_kind(kinds, reader);
+            KindOf::Wrong
+        }
         (kinds, passive) => {
             let mut keys: Vec<&Entry> = kinds.iter().filter_map(|kind| table.get(kind.key)).chain(passive).collect();
             keys.dedup_by_key(|entry| entry.key_span);
@@ -291,7 +287,7 @@ fn read_common<P>(cx: &CheckContext<'_, P>, name: Name, kind: &'static str, line
         line,
         retry: retry.unwrap_or(if job || style == Style::Flake { 0 } else { RETRY_DEFAULT }),
         retry_interval: read_retry_interval(period, r),
-        timeout: r.duration("timeout").unwrap_or_else(|| default_timeout(cx, &schedule, style, job)),
+        timeout: r.duration("timeout").unwrap_or_else(|| default_timeout(cx, &schedule, style, job, kind)),
         schedule: if passive { None } else { Some(schedule) },
         missed: r.choice("missed", &missed).unwrap_or_default(),
         overlap: r.choice("overlap", &overlap).unwrap_or_default(),
@@ -313,7 +309,7 @@ fn read_common<P>(cx: &CheckContext<'_, P>, name: Name, kind: &'static str, line
         log_runs: r.choice("log", &[("changes", false), ("runs", true)]).unwrap_or_default(),
         on_result: Vec::new(),
         style,
-        lookback: None,
+        lookback: if kind == QUERY { expect::read(&zone, r).map(Arc::new) } else { None },
         name,
     };
     Draft {
@@ -322,6 +318,15 @@ fn read_common<P>(cx: &CheckContext<'_, P>, name: Name, kind: &'static str, line
         notify: references(r, "notify"),
         parents: references(r, "parents").unwrap_or_default(),
         on_result: references(r, "on_result").unwrap_or_default(),
+        source: if kind == QUERY { source_reference(r) } else { None },
+    }
+}
+
+/// The source as it is written; what is wrong with it was reported.
+fn source_reference(r: &Reader<'_>) -> Option<Reference> {
+    match &r.table.get("source")?.value {
+        Node { span, value: Value::String(name) } => Some(Reference { name: name.clone(), span: *span }),
+        _ => None,
     }
 }
 
@@ -403,12 +408,13 @@ fn read_retry_interval(period: Duration, r: &mut Reader<'_>) -> Retry {
     }
 }
 
-fn default_timeout<P>(cx: &CheckContext<'_, P>, schedule: &Schedule, style: Style, job: bool) -> Duration {
+fn default_timeout<P>(cx: &CheckContext<'_, P>, schedule: &Schedule, style: Style, job: bool, kind: &str) -> Duration {
     let percent = cx.agent.policy.timeout_percent;
     if job {
         return JOB_TIMEOUT_DEFAULT;
     }
     match schedule {
+        _ if kind == QUERY => QUERY_TIMEOUT_DEFAULT,
         _ if style == Style::Flake => FLAKE_TIMEOUT_DEFAULT,
         Schedule::Every { period, .. } => (*period * percent / 100).min(TIMEOUT_DEFAULT_MAX),
         Schedule::Cron { .. } => TIMEOUT_DEFAULT_MAX,

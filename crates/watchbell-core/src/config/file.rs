@@ -2,14 +2,14 @@
 //! (names, who is told) is the loader's.
 
 use super::{
-    Kinds, NotifierPolicy, Pace, Problem, Problems, Reader,
+    Kinds, NotifierPolicy, Pace, Problem, Problems, Reader, SourcePolicy,
     agent::{AgentState, LoadOptions},
     check::{self, CheckContext, Draft, Read},
     formats::{cimaa, flake, ini, json},
     keys::{HIDDEN_NOTIFIER_KEYS, LATER_TABLES, NOTIFIER_KEYS, TABLES},
     reader::nearest,
     refs::{Reference, reference, references},
-    toml,
+    source, toml,
     tree::{Entry, FileId, Span, Table, Value},
 };
 use crate::model::Name;
@@ -72,6 +72,7 @@ pub(super) enum Subject {
     Agent,
     Defaults,
     Notifier(String),
+    Source(String),
     /// A check by the name of its section, and its full name.
     Check(String, Name),
 }
@@ -207,6 +208,16 @@ pub(super) struct NotifierState<N> {
     pub(super) since: u64,
 }
 
+/// One source of a file.
+#[derive(Debug)]
+pub(super) struct SourceState {
+    pub(super) name: Name,
+    pub(super) span: Option<Span>,
+    pub(super) good: Option<Arc<SourcePolicy>>,
+    pub(super) fresh: bool,
+    pub(super) since: u64,
+}
+
 /// What is known of one file.
 #[derive(Debug)]
 pub(super) struct FileState<P, N> {
@@ -226,6 +237,7 @@ pub(super) struct FileState<P, N> {
     pub(super) defaults_fresh: bool,
     pub(super) checks: Vec<CheckState<P>>,
     pub(super) notifiers: Vec<NotifierState<N>>,
+    pub(super) sources: Vec<SourceState>,
 }
 
 /// What a file is read with.
@@ -261,6 +273,7 @@ pub(super) fn interpret<P: Clone, N: Clone>(
         defaults_fresh: true,
         checks: Vec::new(),
         notifiers: Vec::new(),
+        sources: Vec::new(),
     };
     let mut filler =
         Filler { prefix: prefix(cx.agent, &input.path, parsed.kind), cx, input, before, state: &mut state };
@@ -315,6 +328,7 @@ impl<P: Clone, N: Clone> Filler<'_, P, N> {
         self.state.defaults_fresh = false;
         self.state.checks = before.checks.into_iter().filter(|c| c.good.is_some()).collect();
         self.state.notifiers = before.notifiers.into_iter().filter(|n| n.good.is_some()).collect();
+        self.state.sources = before.sources.into_iter().filter(|s| s.good.is_some()).collect();
         let old = matches!(self.state.kind, FileKind::Flake | FileKind::Cimaa);
         for check in &mut self.state.checks {
             (check.span, check.fresh, check.reason) = (None, false, None);
@@ -322,6 +336,9 @@ impl<P: Clone, N: Clone> Filler<'_, P, N> {
         }
         for notifier in &mut self.state.notifiers {
             (notifier.span, notifier.fresh) = (None, false);
+        }
+        for source in &mut self.state.sources {
+            (source.span, source.fresh) = (None, false);
         }
     }
 
@@ -335,10 +352,12 @@ impl<P: Clone, N: Clone> Filler<'_, P, N> {
                 ("defaults", _) => {}
                 ("check", Value::Table(table)) => self.checks(table, broken),
                 ("notify", Value::Table(table)) => self.notifiers(table),
-                ("check" | "notify", value) => {
+                ("source", Value::Table(table)) => self.sources(table),
+                ("check" | "notify" | "source", value) => {
                     let message = format!("`{}` must be a table of tables, this is {}", entry.key, value.type_name());
                     let hint = match entry.key.as_str() {
                         "notify" => "a notifier is `[notify.NAME]`; who is told by default is `notify` in `[defaults]`",
+                        "source" => "a source is `[source.NAME]`",
                         _ => "a check is `[check.NAME]`",
                     };
                     self.state.problems.error(entry.value.span, message).hint(hint);
@@ -386,7 +405,7 @@ impl<P: Clone, N: Clone> Filler<'_, P, N> {
         let problem = self.state.problems.error(entry.key_span, format!("there is no table `{title}`"));
         match nearest(&entry.key, known) {
             Some(near) => problem.hint(format!("did you mean `[{near}]`?")),
-            None => problem.hint("a file holds `[check.NAME]`, `[notify.NAME]` and `[defaults]`"),
+            None => problem.hint("a file holds `[check.NAME]`, `[notify.NAME]`, `[source.NAME]` and `[defaults]`"),
         };
     }
 
@@ -462,7 +481,6 @@ impl<P: Clone, N: Clone> Filler<'_, P, N> {
             let failed = self.mark(&subject);
             let good = match read {
                 Read::Good(draft, program) if !failed => Some((draft, program)),
-                Read::Later => continue,
                 _ => None,
             };
             self.push_check(name.clone(), entry.key.clone(), entry.key_span, good, before.remove(&entry.key));
@@ -527,6 +545,25 @@ impl<P: Clone, N: Clone> Filler<'_, P, N> {
             };
             let span = Some(entry.key_span);
             self.state.notifiers.push(NotifierState { name, span, good, fresh, fallback, since });
+        }
+    }
+}
+
+impl<P: Clone, N: Clone> Filler<'_, P, N> {
+    fn sources(&mut self, table: &Table) {
+        self.mark(&Subject::File);
+        let before = self.before.as_mut().map(|before| std::mem::take(&mut before.sources)).unwrap_or_default();
+        let mut before: BTreeMap<Name, SourceState> = before.into_iter().map(|s| (s.name.clone(), s)).collect();
+        for entry in &table.entries {
+            let name = Name::new(&entry.key);
+            let read = source::read(self.cx.root, &self.input.path, entry, &mut self.state.problems);
+            let failed = self.mark(&Subject::Source(entry.key.clone()));
+            let before = before.remove(&name);
+            let since = before.as_ref().map_or(self.cx.generation, |b| b.since);
+            let read = read.filter(|_| !failed);
+            let fresh = read.is_some();
+            let good = read.map(Arc::new).or_else(|| before.and_then(|b| b.good));
+            self.state.sources.push(SourceState { name, span: Some(entry.key_span), good, fresh, since });
         }
     }
 }

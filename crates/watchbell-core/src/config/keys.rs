@@ -227,8 +227,137 @@ pub const NOTIFIER_KEYS: &[Key] = &[
 /// Keys of `[notify.NAME]` that only translated old files may use; see [`super::formats`].
 pub const HIDDEN_NOTIFIER_KEYS: &[Key] = &[key("style", Shape::Choice(&["cimaa"]), "Whose texts are spoken.")];
 
+/// The word of the kind whose checks count rows.
+pub const QUERY: &str = "query";
+
+/// Keys of `[check.NAME]` for checks with `query`. The core reads them all but `query` and `rows_max`, which are the
+/// program's.
+pub const QUERY_KEYS: &[Key] = &[
+    key("query", Shape::String, "What the source is asked, in its own language."),
+    key("source", Shape::String, "Which `[source.NAME]` is asked."),
+    key(
+        "expect",
+        Shape::Other,
+        "A list of what is expected, as `[{ days = \"weekdays\", hours = \"9-17\", every = \"20m\", lookback = \"1h\", min = 5 }]`; \
+         each is judged by itself.",
+    ),
+    key(
+        "holidays",
+        Shape::Strings,
+        "Dates, as `\"2026-12-25\"`, on which only expectations are judged whose `days` name `holidays` or `all`.",
+    ),
+    key(
+        "delay",
+        Shape::Duration,
+        "A minute is judged once it is this old, for rows that arrive late. Default: at once.",
+    ),
+    key(
+        "retention",
+        Shape::Duration,
+        "How long seen rows are kept; what look-backs still need is kept in any case. Default: `5d`.",
+    ),
+    key("extra", Shape::Other, "Any value; it is passed on with every result."),
+    key(
+        "rows_max",
+        Shape::Integer,
+        "At most so many rows of an answer are read, up to 10000000. Default: the source's.",
+    ),
+];
+
+/// One of a check's expectations.
+pub const EXPECT_KEYS: &[Key] = &[
+    key(
+        "days",
+        Shape::Strings,
+        "On which days, in the check's zone: `weekdays`, `weekends`, names as `mon`, ranges as `mon-thu`, `holidays` (the \
+         check's), or `all`, holidays included; several with commas or as a list. Default: `all`.",
+    ),
+    key(
+        "hours",
+        Shape::Other,
+        "In which hours, 0 to 23: `\"9-17\"` is from 9:00 to 17:59; several as `\"9,14-17\"` or a list; for a night \
+         `[\"22-23\", \"0-5\"]`. Default: all.",
+    ),
+    key(
+        "minutes",
+        Shape::Other,
+        "At which minutes of these hours, 0 to 59: as for hours, or `\"*/20\"` for 0, 20 and 40. Default: each.",
+    ),
+    key(
+        "every",
+        Shape::Duration,
+        "In place of `minutes`: every so many whole minutes from midnight on; a day must hold a whole number of them.",
+    ),
+    key(
+        "lookback",
+        Shape::Duration,
+        "How far the window reaches back from the minute that is judged: whole seconds, at most a year. Rows at its very \
+         ends do not count.",
+    ),
+    key("min", Shape::Integer, "At least so many rows. `min` or `max` must be there."),
+    key("max", Shape::Integer, "At most so many rows."),
+    key(
+        "severity",
+        Shape::Choice(&["warning", "error", "critical"]),
+        "How bad it is when it is not met. Default: `critical`.",
+    ),
+    key(
+        "name",
+        Shape::String,
+        "The part of its fault's name, `//AGENT/FILE/CHECK#NAME`. Default: none for an only expectation, else `expect-1`, \
+         `expect-2` and so on.",
+    ),
+];
+
+/// `[source.NAME]`.
+pub const SOURCE_KEYS: &[Key] = &[
+    key(
+        "url",
+        Shape::Text,
+        "Where queries are asked: `sqlite:PATH` (relative to the config folder), `postgres://USER@HOST/DATABASE` (Redshift too), \
+         `mysql://…`, `mariadb://…`, `odbc:DSN=…`, `http://…`, `https://…`.",
+    ),
+    key("password", Shape::Secret, "The password, where it is not part of `url`."),
+    key("ca", Shape::String, "A file of certificates to trust besides the usual ones. Relative to the config folder."),
+    key(
+        "connections",
+        Shape::Integer,
+        "How many connections, or commands, there may be at a time, 1 to 100; queries beyond wait. Default: 4.",
+    ),
+    key("rows_max", Shape::Integer, "At most so many rows of an answer are read, up to 10000000. Default: 100000."),
+    key("connect_timeout", Shape::Duration, "How long to wait for a connection, at most `5m`. Default: `10s`."),
+    key(
+        "method",
+        Shape::Choice(&["GET", "POST"]),
+        "Over HTTP: with `GET` the query is put behind the address, with `POST` it is the body. Default: `GET`.",
+    ),
+    key(
+        "headers",
+        Shape::Other,
+        "Over HTTP: `{ Authorization = { env = \"TOKEN\" } }`, values may be secrets by reference.",
+    ),
+    key(
+        "format",
+        Shape::Choice(&["json", "csv"]),
+        "What HTTP or a command answers: JSON rows or lines, or CSV with a line of names. Default: what it looks like.",
+    ),
+    key("jq", Shape::String, "A jq filter for JSON answers; its outputs are the rows."),
+    key(
+        "command",
+        Shape::Strings,
+        "In place of `url`: a command that prints rows, as one line or as a list of a program and its arguments. The query is its standard \
+         input, and in the variable `WATCHBELL_QUERY`. A shell runs it only if it has shell syntax.",
+    ),
+    key("cwd", Shape::String, "The command's folder; relative to the config folder, which is the default."),
+    key(
+        "env",
+        Shape::Other,
+        "The command's variables: `{ NAME = \"text\", TOKEN = { env = \"TOKEN\" } }`, values may be secrets by reference.",
+    ),
+];
+
 /// Tables whose part of Watchbell comes later. They are read past, with one warning each.
-pub const LATER_TABLES: &[&str] = &["fleet", "source", "sensor", "alarm", "route", "inlet", "sink"];
+pub const LATER_TABLES: &[&str] = &["fleet", "sensor", "alarm", "route", "inlet", "sink"];
 
 /// Tables that a TOML file may hold.
-pub const TABLES: &[&str] = &["agent", "defaults", "check", "notify"];
+pub const TABLES: &[&str] = &["agent", "defaults", "check", "notify", "source"];

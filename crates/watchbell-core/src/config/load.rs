@@ -10,13 +10,17 @@
 //! | a file can't be read or parsed | all that it said when it last could; at start nothing, and what is known of its checks stays, marked stale ([`Policy::broken`]) | `//AGENT/FILE/`, `//AGENT/flakes/X.flake.json` |
 //! | a check | the check as it last was; at start nothing | `//AGENT/FILE/CHECK`, with `#config` while a check of that name runs, so that its own faults are not mixed with this one |
 //! | a notifier, `[agent]`, `[defaults]` | the same | `//AGENT/FILE/[notify.NAME]`, `…/[agent]`, `…/[defaults]` |
+//! | a source | the same | `//AGENT/FILE/[source.NAME]` |
+//! | a source that is not there | nothing: the check does not run, and what is known of it stays, marked stale | as for the check |
 //! | a name that nobody has (in `notify`, `parents`, `on_result`, `fallback`) | the check without it; where that leaves no one to tell, the agent's `notify` | as for the check |
 //! | two things with one name | the one that was there first; at start the one whose path sorts first | `//AGENT/FILE/CHECK#config` |
 
 use super::{
-    AgentPolicy, CheckPolicy, ConfigFault, Kinds, Level, NotifierPolicy, Policy, Problem, Problems,
+    AgentPolicy, CheckPolicy, ConfigFault, Kinds, Level, NotifierPolicy, Policy, Problem, Problems, SourcePolicy,
     agent::{self, AgentSettings, AgentState, LoadOptions},
-    file::{self, CheckState, FileContext, FileKind, FileState, InputFile, NotifierState, Parsed, Subject},
+    file::{
+        self, CheckState, FileContext, FileKind, FileState, InputFile, NotifierState, Parsed, SourceState, Subject,
+    },
     formats::cimaa,
     refs::{Reference, cycles, hint_for},
     render::{render_one, summary_line},
@@ -84,6 +88,8 @@ pub struct LoadedFile {
     pub checks: usize,
     /// How many notifiers of it are used.
     pub notifiers: usize,
+    /// How many sources of it are used.
+    pub sources: usize,
 }
 
 impl<P: Clone, N: Clone> Config<P, N> {
@@ -230,13 +236,15 @@ impl<P: Clone, N: Clone> Config<P, N> {
         }
         let owned = self.notifier_owners(&mut problems);
         let notifiers = self.assemble_notifiers(&owned, &mut problems);
-        let names = Notified { owned: &owned, good: &notifiers.0 };
+        let sources = self.assemble_sources(&mut problems);
+        let names = Notified { owned: &owned, good: &notifiers.0, sources: &sources };
         let agent_notify = self.resolve_agent_notify(&names, &mut problems);
         let checks = self.assemble_checks(&names, &agent_notify, &mut problems);
         let mut policy = Policy {
             agent: AgentPolicy { notify: agent_notify.clone(), ..self.agent.policy.clone() },
             checks: checks.policies,
             notifiers: notifiers.0.clone(),
+            sources: sources.into_iter().filter_map(|(name, source)| Some((name, source?))).collect(),
             ..Policy::default()
         };
         self.add_faults(&mut policy, &checks.file_notify, &problems);
@@ -265,6 +273,7 @@ fn loaded_file<P, N>(path: &str, file: &FileState<P, N>) -> LoadedFile {
         broken: file.broken,
         checks: file.checks.iter().filter(|c| c.good.is_some()).count(),
         notifiers: file.notifiers.iter().filter(|n| n.good.is_some()).count(),
+        sources: file.sources.iter().filter(|s| s.good.is_some()).count(),
     }
 }
 
@@ -363,11 +372,15 @@ fn owners<'a>(all: impl Iterator<Item = (&'a Name, Owner<'a>)>) -> BTreeMap<&'a 
     map
 }
 
-/// Names of notifiers: all that are written, and those that can be used.
+/// Names of notifiers and sources: all that are written, and those that can be used.
 struct Notified<'a> {
     owned: &'a BTreeMap<Name, (String, usize)>,
     good: &'a BTreeMap<Name, Arc<NotifierPolicy>>,
+    sources: &'a Sources,
 }
+
+/// All sources that are written, each with its policy if it can be used.
+type Sources = BTreeMap<Name, Option<Arc<SourcePolicy>>>;
 
 /// What all checks come to.
 struct Checks<P> {
@@ -426,6 +439,48 @@ impl<P: Clone, N: Clone> Config<P, N> {
         chosen
     }
 
+    fn assemble_sources(&self, problems: &mut Merged) -> Sources {
+        let all = self.files.iter().flat_map(|(path, file)| {
+            file.sources.iter().enumerate().map(move |(index, s)| {
+                (&s.name, Owner { path, index, has_good: s.good.is_some(), since: s.since, span: s.span })
+            })
+        });
+        let mut sources = Sources::new();
+        for (name, owners) in owners(all) {
+            let subject = Subject::Source(name.to_string());
+            if let Some(owner) = self.choose("source", name, &owners, &subject, problems) {
+                let state: Option<&SourceState> = self.files.get(owner.path).and_then(|f| f.sources.get(owner.index));
+                sources.insert(name.clone(), state.and_then(|state| state.good.clone()));
+            }
+        }
+        sources
+    }
+
+    /// Whether a check's query can be asked: it has none, or its source can be used. One that nobody has is reported;
+    /// one that can't be used was reported where it stands.
+    fn has_source(
+        &self,
+        state: &CheckState<P>,
+        sources: &Sources,
+        place: Place<'_>,
+        subject: &Subject,
+        problems: &mut Merged,
+    ) -> bool {
+        let draft = state.good.as_ref().map(|(draft, _)| draft);
+        let Some(lookback) = draft.and_then(|draft| draft.policy.lookback.as_ref()) else { return true };
+        match sources.get(&lookback.source) {
+            Some(source) => source.is_some(),
+            None => {
+                let written = draft.and_then(|draft| draft.source.as_ref()).filter(|_| state.fresh);
+                let place = Place { span: written.map_or(place.span, |reference| Some(reference.span)), ..place };
+                let hint = hint_for("source", &lookback.source, sources.keys().map(Name::as_str));
+                let message = format!("there is no source `{}`", lookback.source);
+                problems.error(place, subject.clone(), message).hint(hint);
+                false
+            }
+        }
+    }
+
     fn notifier(&self, at: &(String, usize)) -> Option<&NotifierState<N>> {
         self.files.get(&at.0)?.notifiers.get(at.1)
     }
@@ -444,7 +499,7 @@ impl<P: Clone, N: Clone> Config<P, N> {
             if owned.contains_key(reference.name.as_str()) {
                 next.insert(name.clone(), vec![Name::new(&reference.name)]);
             } else if let Some(place) = self.place(&at.0, if *fresh { Some(reference.span) } else { *span }) {
-                let hint = hint_for(&reference.name, owned.keys().map(Name::as_str));
+                let hint = hint_for("notify", &reference.name, owned.keys().map(Name::as_str));
                 let message = format!("there is no notifier `{}`", reference.name);
                 problems.error(place, Subject::Notifier(name.to_string()), message).hint(hint);
             }
@@ -500,7 +555,7 @@ impl<P: Clone, N: Clone> Config<P, N> {
                 let place = if fresh { Place { span: Some(reference.span), ..place } } else { place };
                 let span = problems.span(place);
                 if problems.reported.insert((span.file, span.start, reference.name.clone())) {
-                    let hint = hint_for(&reference.name, names.owned.keys().map(Name::as_str));
+                    let hint = hint_for("notify", &reference.name, names.owned.keys().map(Name::as_str));
                     let message = format!("there is no notifier `{}`", reference.name);
                     problems.error(place, subject.clone(), message).hint(hint);
                 }
@@ -628,6 +683,9 @@ impl<P: Clone, N: Clone> Config<P, N> {
         }
         let place = self.place(at.0, state.span)?;
         let subject = Subject::Check(state.section.clone(), name.clone());
+        if !self.has_source(state, names.sources, place, &subject, problems) {
+            return None;
+        }
         let notify = match &draft.notify {
             Some(references) => {
                 let found = self.resolve(references, names, place, state.fresh, &subject, problems);
@@ -734,7 +792,7 @@ impl<P: Clone, N: Clone> Config<P, N> {
             if list.len() > FAULT_PROBLEMS_MAX {
                 detail.push_str(&format!("\nand {} more\n", list.len() - FAULT_PROBLEMS_MAX));
             }
-            let message = self.fault_message(file, subject, &list, &problems.problems);
+            let message = self.fault_message(file, subject, &list, &problems.problems, policy);
             let notify = file_notify.get(path).cloned().unwrap_or_default();
             match faults.get_mut(&name) {
                 Some(fault) => {
@@ -751,8 +809,11 @@ impl<P: Clone, N: Clone> Config<P, N> {
             if file.broken && file.checks.is_empty() {
                 policy.broken.insert(file::prefix(&self.agent, path, file.kind));
             }
-            for check in file.checks.iter().filter(|check| check.good.is_none()) {
-                policy.broken.insert(check.name.to_string());
+            for check in &file.checks {
+                let wanted = check.good.as_ref().is_none_or(|(draft, _)| draft.enabled);
+                if wanted && !policy.checks.contains_key(&check.name) {
+                    policy.broken.insert(check.name.to_string());
+                }
             }
         }
     }
@@ -767,12 +828,20 @@ impl<P: Clone, N: Clone> Config<P, N> {
             Subject::Agent => Name::new(format!("{prefix}[agent]")),
             Subject::Defaults => Name::new(format!("{prefix}[defaults]")),
             Subject::Notifier(name) => Name::new(format!("{prefix}[notify.{name}]")),
+            Subject::Source(name) => Name::new(format!("{prefix}[source.{name}]")),
             Subject::Check(_, name) if policy.checks.contains_key(name) => name.part("config"),
             Subject::Check(_, name) => name.clone(),
         }
     }
 
-    fn fault_message(&self, file: &FileState<P, N>, subject: &Subject, list: &[&Problem], all: &Problems) -> String {
+    fn fault_message(
+        &self,
+        file: &FileState<P, N>,
+        subject: &Subject,
+        list: &[&Problem],
+        all: &Problems,
+        policy: &Policy,
+    ) -> String {
         let Some(first) = list.first() else { return String::new() };
         if file.kind == FileKind::Cimaa && !file.cimaa_agent {
             match subject {
@@ -789,26 +858,33 @@ impl<P: Clone, N: Clone> Config<P, N> {
         if list.len() > 1 {
             message.push_str(&format!(" (and {} more)", list.len() - 1));
         }
-        message.push_str(consequence(file, subject));
+        message.push_str(consequence(file, subject, policy));
         message
     }
 }
 
 /// What an error means for what runs, as the end of a fault's message.
-fn consequence<P, N>(file: &FileState<P, N>, subject: &Subject) -> &'static str {
+fn consequence<P, N>(file: &FileState<P, N>, subject: &Subject, policy: &Policy) -> &'static str {
     match subject {
-        Subject::File if file.broken && file.checks.is_empty() && file.notifiers.is_empty() => {
+        Subject::File
+            if file.broken && file.checks.is_empty() && file.notifiers.is_empty() && file.sources.is_empty() =>
+        {
             "; nothing of this file is used"
         }
         Subject::File if file.broken => "; what the file said before goes on",
         Subject::Check(_, name) => match file.checks.iter().find(|c| c.name == *name) {
-            Some(check) if check.good.is_none() => "; the check does not run",
+            Some(check) if check.good.is_none() || !policy.checks.contains_key(name) => "; the check does not run",
             Some(check) if !check.fresh => "; the check runs as it was before",
             _ => "",
         },
         Subject::Notifier(name) => match file.notifiers.iter().find(|n| *n.name == **name) {
             Some(notifier) if notifier.good.is_none() => "; nobody is told by it",
             Some(notifier) if !notifier.fresh => "; it tells as it did before",
+            _ => "",
+        },
+        Subject::Source(name) => match file.sources.iter().find(|s| *s.name == **name) {
+            Some(source) if source.good.is_none() => "; no query can be asked there",
+            Some(source) if !source.fresh => "; it is asked as it was before",
             _ => "",
         },
         _ => "",

@@ -5,6 +5,7 @@
 
 mod agent;
 mod check;
+mod expect;
 mod file;
 pub mod formats;
 pub mod keys;
@@ -22,6 +23,7 @@ pub mod toml;
 pub mod tree;
 
 pub use agent::{AgentSettings, CheckLogSettings, LoadOptions, LogFormat, LogSettings, Scope, Token};
+pub use expect::parse_expectations;
 pub use file::{AGENT_FILE, FILE_SIZE_MAX, FileKind, InputFile};
 pub use kind::{Capabilities, Key, Kind, Kinds, Shape};
 pub use load::{Config, Loaded, LoadedFile};
@@ -33,4 +35,7 @@ pub use reader::{Reader, nearest, parse_duration};
 pub use reference::{json_schema, reference_markdown};
 pub use render::{render, render_one, summary_line, to_json};
 pub use secret::Secret;
-pub use source::{CONNECTIONS_DEFAULT, HttpSource, ROWS_DEFAULT, RowFormat, SourcePlace, SourcePolicy};
+pub use source::{
+    CONNECTIONS_DEFAULT, CONNECTIONS_MAX, HttpSource, ROWS_DEFAULT, ROWS_MAX, RowFormat, SCHEMES, SourcePlace,
+    SourcePolicy,
+};

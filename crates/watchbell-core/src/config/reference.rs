@@ -3,7 +3,9 @@
 
 use super::{
     Key, Kind, Kinds, Shape,
-    keys::{AGENT_KEYS, CHECK_KEYS, LATER_TABLES, NOT_DEFAULTS, NOTIFIER_KEYS, TOKEN_KEYS},
+    keys::{
+        AGENT_KEYS, CHECK_KEYS, EXPECT_KEYS, LATER_TABLES, NOT_DEFAULTS, NOTIFIER_KEYS, QUERY, SOURCE_KEYS, TOKEN_KEYS,
+    },
 };
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
@@ -23,14 +25,18 @@ pub fn reference_markdown<P, N>(kinds: Kinds<P, N>) -> String {
     section(&mut out, "## `[check.NAME]`", checks, CHECK_KEYS);
     for kind in kinds.checks {
         kind_section(&mut out, kind, &format!("### Checks with `{}`", kind.key));
+        if kind.key == QUERY {
+            section(&mut out, "#### `expect`", EXPECT, EXPECT_KEYS);
+        }
     }
+    section(&mut out, "## `[source.NAME]`", SOURCE, SOURCE_KEYS);
     let notifiers = "Every notifier says its `kind`, and has these keys in common.";
     section(&mut out, "## `[notify.NAME]`", notifiers, NOTIFIER_KEYS);
     for kind in kinds.notifiers {
         kind_section(&mut out, kind, &format!("### Notifiers of kind `{}`", kind.key));
     }
     let later = words(LATER_TABLES.iter().copied());
-    let text = format!("The tables {later} and checks with `query` are read past, with one warning each.");
+    let text = format!("The tables {later} are read past, with one warning each.");
     section(&mut out, "## Later", &text, &[]);
     out
 }
@@ -50,6 +56,21 @@ speaks for the agent.
 | secret | `{ env = \"NAME\" }` or `{ file = \"PATH\" }`; never the secret itself |
 | text or secret | a text, or a reference as for a secret |
 ";
+
+const EXPECT: &str = "\
+A list of tables. At every minute that one of them names, the rows of its window are counted: those whose time lies within
+`lookback` before that minute. The query itself runs each minute (`every`), whether or not a minute is to be judged: a row
+counts only if a run has seen it. A run may take `50s` unless `timeout` says otherwise.";
+
+const SOURCE: &str = "\
+Where checks with `query` ask. Any file may define sources, and every file's checks may name them. Nothing is connected
+before the first query; an address needs `url`, a program that prints rows `command`.
+
+```toml
+[source.warehouse]
+url = \"postgres://reader@db.example.com/shop?sslmode=require\"
+password = { env = \"WAREHOUSE_PASSWORD\" }
+```";
 
 fn words<'w>(words: impl Iterator<Item = &'w str>) -> String {
     words.map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
@@ -113,6 +134,8 @@ pub fn json_schema<P, N>(kinds: Kinds<P, N>) -> Value {
     properties.insert("defaults".to_owned(), object(defaults.into_iter(), &[]));
     properties.insert("check".to_owned(), json!({"type": "object", "additionalProperties": {"anyOf": checks}}));
     properties.insert("notify".to_owned(), json!({"type": "object", "additionalProperties": {"anyOf": notifiers}}));
+    let source = object(SOURCE_KEYS.iter(), &[]);
+    properties.insert("source".to_owned(), json!({"type": "object", "additionalProperties": source}));
     for table in LATER_TABLES {
         properties.insert((*table).to_owned(), json!({"description": "comes with a later version"}));
     }
@@ -140,7 +163,13 @@ fn agent_schema() -> Value {
 }
 
 fn check_schema<T>(kind: &Kind<T>) -> Value {
-    object(CHECK_KEYS.iter().chain(kind.keys), &[kind.key])
+    let mut schema = object(CHECK_KEYS.iter().chain(kind.keys), &[kind.key]);
+    if kind.key == QUERY {
+        schema["properties"]["expect"]["type"] = json!("array");
+        schema["properties"]["expect"]["items"] = object(EXPECT_KEYS.iter(), &["lookback"]);
+        schema["required"] = json!([QUERY, "source", "expect"]);
+    }
+    schema
 }
 
 fn notifier_schema<T>(kind: &Kind<T>) -> Value {

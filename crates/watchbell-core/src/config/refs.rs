@@ -24,14 +24,14 @@ pub(super) fn reference(reader: &mut Reader<'_>, key: &str) -> Option<Reference>
     Some(Reference { name, span: reader.span(key) })
 }
 
-/// "did you mean …", or which notifiers there are.
-pub(super) fn hint_for<'n>(word: &str, names: impl Iterator<Item = &'n str> + Clone) -> String {
+/// "did you mean …", or which notifiers or sources there are; `table` is `notify` or `source`.
+pub(super) fn hint_for<'n>(table: &str, word: &str, names: impl Iterator<Item = &'n str> + Clone) -> String {
     if let Some(near) = nearest(word, names.clone()) {
         return format!("did you mean `{near}`?");
     }
     let mut some: Vec<_> = names.take(NAMES_SHOWN_MAX + 1).map(|n| format!("`{n}`")).collect();
     match some.len() {
-        0 => format!("there is none yet: add `[notify.{word}]`"),
+        0 => format!("there is none yet: add `[{table}.{word}]`"),
         n if n > NAMES_SHOWN_MAX => {
             some.truncate(NAMES_SHOWN_MAX);
             format!("there are {} and more", some.join(", "))
@@ -117,8 +117,8 @@ mod tests {
     #[test]
     fn hints() {
         let names = ["ops", "pager"];
-        assert_eq!(hint_for("opps", names.into_iter()), "did you mean `ops`?");
-        assert_eq!(hint_for("mail", names.into_iter()), "there are `ops`, `pager`");
-        assert_eq!(hint_for("mail", [].into_iter()), "there is none yet: add `[notify.mail]`");
+        assert_eq!(hint_for("notify", "opps", names.into_iter()), "did you mean `ops`?");
+        assert_eq!(hint_for("notify", "mail", names.into_iter()), "there are `ops`, `pager`");
+        assert_eq!(hint_for("notify", "mail", [].into_iter()), "there is none yet: add `[notify.mail]`");
     }
 }

@@ -29,7 +29,13 @@ const fn kind(key: &'static str, keys: &'static [Key]) -> Kind<Program> {
 }
 
 const KINDS: Kinds<Program, Program> = Kinds {
-    checks: &[kind("run", RUN), kind("nagios", NAGIOS), kind("command", COMMAND), kind("http", URL)],
+    checks: &[
+        kind("run", RUN),
+        kind("nagios", NAGIOS),
+        kind("command", COMMAND),
+        kind("http", URL),
+        kind("query", crate::config::keys::QUERY_KEYS),
+    ],
     notifiers: &[kind("note", &[Key { name: "to", shape: Shape::Strings, doc: "" }])],
 };
 
@@ -517,4 +523,75 @@ proptest::proptest! {
         let fresh = load(&changed);
         proptest::prop_assert!(fresh.policy.checks.len() <= 5);
     }
+}
+
+const LAKE: &str = "[source.lake]\nurl = \"sqlite:/var/lib/lake.db\"\nrows_max = 7\n";
+const ORDERS: &str =
+    "[check.orders]\nquery = \"SELECT 1, 2\"\nsource = \"lake\"\nexpect = [{ lookback = \"1h\", min = 1 }]\n";
+
+/// S2.3: a check with a query has a look-back, runs each minute and may take 50 seconds.
+#[test]
+fn a_check_with_a_query() {
+    let more = "time_zone = \"Europe/Berlin\"\nholidays = [\"2026-12-25\", 2027-01-01]\ndelay = \"5m\"\nretention = \"9d\"\n\
+                extra = { alert = \"a@b\", list = [1, 2.5, true, 2026-01-01] }\n";
+    let days =
+        "{ days = \"weekdays\", lookback = \"1h\", min = 1 }, { days = \"holidays\", lookback = \"1d\", max = 9 }";
+    let orders = ORDERS.replace("{ lookback = \"1h\", min = 1 }", days);
+    let loaded = load(&[("watchbell.toml", AGENT), ("shop.toml", &format!("{orders}{more}")), ("db.toml", LAKE)]);
+    assert_eq!(loaded.problems.list, []);
+    let check = &loaded.policy.checks["//web-1/shop/orders"];
+    assert_eq!((check.timeout, check.retry), (Duration::from_secs(50), 3));
+    assert!(matches!(check.schedule, Some(Schedule::Every { period, .. }) if period == Duration::from_secs(60)));
+    let lookback = check.lookback.as_deref().unwrap();
+    assert_eq!((lookback.source.as_str(), lookback.expect.len()), ("lake", 2));
+    assert_eq!((lookback.delay, lookback.retention), (Duration::from_secs(300), Duration::from_secs(9 * 86_400)));
+    assert_eq!(lookback.zone, TimeZone::get("Europe/Berlin").unwrap());
+    assert_eq!(lookback.holidays.iter().map(ToString::to_string).collect::<Vec<_>>(), ["2026-12-25", "2027-01-01"]);
+    let extra = serde_json::json!({"alert": "a@b", "list": [1, 2.5, true, "2026-01-01"]});
+    assert_eq!(lookback.extra.as_ref(), Some(&extra));
+    assert_eq!(loaded.policy.sources["lake"].rows_max, 7);
+    assert_eq!(loaded.policy.sources["lake"].file, "db.toml");
+    assert_eq!(loaded.files[0].sources, 1);
+}
+
+/// S3.12: a source that breaks is asked as it was before; without one a query can't be asked, and what is known of its
+/// check stays, stale.
+#[test]
+fn sources_over_several_readings() {
+    let mut config = config();
+    let files = |lake| [("watchbell.toml", AGENT), ("db.toml", lake), ("shop.toml", ORDERS)];
+    let first = reload(&mut config, &files(LAKE));
+    assert_eq!((names(&first), faults(&first)), (vec!["//web-1/shop/orders"], vec![]));
+
+    let bad = LAKE.replace("rows_max = 7", "rows_max = 0");
+    let second = reload(&mut config, &files(&bad));
+    assert_eq!(second.policy.sources["lake"].rows_max, 7);
+    let message = "db.toml:3:12: `rows_max` must be from 1 to 10000000, this is 0; it is asked as it was before";
+    assert_eq!(faults(&second), [("//web-1/db/[source.lake]", message)]);
+    assert_eq!(names(&second), ["//web-1/shop/orders"]);
+
+    let third = reload(&mut config, &files("x = = 1"));
+    assert_eq!(third.policy.sources["lake"].rows_max, 7);
+    assert_eq!(names(&third), ["//web-1/shop/orders"]);
+
+    let fourth = reload(&mut config, &files(""));
+    assert_eq!((names(&fourth), fourth.policy.sources.len()), (vec![], 0));
+    let message = "shop.toml:3:10: there is no source `lake`; the check does not run";
+    assert_eq!(faults(&fourth), [("//web-1/shop/orders", message)]);
+    assert_eq!(fourth.policy.broken.iter().collect::<Vec<_>>(), ["//web-1/shop/orders"]);
+
+    let fifth = reload(&mut config, &files(LAKE));
+    assert_eq!((names(&fifth), faults(&fifth)), (vec!["//web-1/shop/orders"], vec![]));
+    assert!(fifth.policy.broken.is_empty());
+}
+
+/// A source that was never good leaves its checks without one, and only the source is told of.
+#[test]
+fn a_source_that_was_never_good() {
+    let disabled = format!("{ORDERS}enabled = false\n").replace("check.orders", "check.off");
+    let text = format!("{ORDERS}{disabled}[source.lake]\nurl = \"sqlite:\"\n");
+    let loaded = load(&[("watchbell.toml", AGENT), ("shop.toml", &text)]);
+    let told: Vec<_> = faults(&loaded).iter().map(|(name, _)| *name).collect();
+    assert_eq!((names(&loaded), told), (vec![], vec!["//web-1/shop/[source.lake]"]));
+    assert_eq!(loaded.policy.broken.iter().collect::<Vec<_>>(), ["//web-1/shop/orders"]);
 }
