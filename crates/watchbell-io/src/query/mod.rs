@@ -4,6 +4,7 @@
 //! A place reads and never writes: it asks in a read-only transaction where the datastore has such, with a time limit
 //! of its own on the datastore's side where it can, so that a query that is given up on does not go on there.
 
+mod postgres;
 mod sql;
 mod sqlite;
 #[cfg(test)]
@@ -52,6 +53,9 @@ pub trait Place: Send + Sync + Debug {
     }
 }
 
+/// A place, or why there is none, in a text for people.
+pub type Opened = Result<Box<dyn Place>, String>;
+
 /// A kind of place that an address names.
 #[derive(Debug)]
 pub struct Scheme {
@@ -62,19 +66,26 @@ pub struct Scheme {
     /// An address.
     pub example: &'static str,
     /// Makes it; nothing is connected yet. Fails with a text for people.
-    pub open: fn(&Arc<SourcePolicy>) -> Result<Box<dyn Place>, String>,
+    pub open: fn(&Arc<SourcePolicy>) -> Opened,
 }
 
 /// Every kind of place that an address names. A kind is one file here and one line in this list.
-pub const SCHEMES: &[Scheme] =
-    &[Scheme { words: &["sqlite"], doc: sqlite::DOC, example: "sqlite:/var/lib/app/app.db", open: sqlite::open }];
+pub const SCHEMES: &[Scheme] = &[
+    Scheme { words: &["sqlite"], doc: sqlite::DOC, example: "sqlite:/var/lib/app/app.db", open: sqlite::open },
+    Scheme {
+        words: &["postgres", "postgresql"],
+        doc: postgres::DOC,
+        example: "postgres://watchbell@db.example/app?sslmode=require",
+        open: postgres::open,
+    },
+];
 
 /// A source: a place, and who may ask it at the same time.
 #[derive(Debug)]
 pub struct Source {
     policy: Arc<SourcePolicy>,
     permits: Semaphore,
-    place: Result<Box<dyn Place>, String>,
+    place: Opened,
 }
 
 impl Source {
@@ -133,7 +144,7 @@ pub fn sources(
     policies.iter().map(source).collect()
 }
 
-fn open(policy: &Arc<SourcePolicy>) -> Result<Box<dyn Place>, String> {
+fn open(policy: &Arc<SourcePolicy>) -> Opened {
     match &policy.place {
         SourcePlace::Command { .. } => Err("commands can't be asked yet".to_owned()),
         SourcePlace::Url { url, .. } => {

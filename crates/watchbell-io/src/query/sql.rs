@@ -1,14 +1,24 @@
-//! What the places that speak SQL share: gathering rows up to a limit, keeping connections for the next question, the
-//! place in a query that an error speaks of, and texts without line ends or secrets.
+//! What the places that speak SQL share: reading addresses, gathering rows up to a limit, keeping connections for the
+//! next question, the place in a query that an error speaks of, and texts without line ends or secrets.
 
 use super::Trouble;
+use crate::shared::{
+    Shared, net, secret,
+    tls::{self, TlsOptions},
+};
+use rustls::ClientConfig;
 use std::{
     fmt,
     mem::size_of,
+    sync::Arc,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
-use watchbell_core::model::{Answer, Cell};
+use url::Url;
+use watchbell_core::{
+    config::{Secret, SourcePlace, SourcePolicy},
+    model::{Answer, Cell},
+};
 
 /// An answer is not read beyond this many bytes, as it lies in memory.
 pub const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -142,6 +152,155 @@ pub fn one_line(message: &str, secrets: &[&str]) -> String {
         return text.chars().take(MESSAGE_CHARS_MAX).collect::<String>() + " ...";
     }
     text.trim_end_matches('.').to_owned()
+}
+
+/// Whether a connection is encrypted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Encryption {
+    /// Never.
+    Off,
+    /// Where the server offers it. Without `ca` the server's certificate is not looked at: who can change what is sent
+    /// could as well say that the server offers none.
+    Offered,
+    /// Always, and the certificate must be trusted and for the server's name.
+    Wanted,
+}
+
+/// The words of `sslmode` and `ssl-mode`, in PostgreSQL's spelling and MySQL's.
+pub const ENCRYPTIONS: [(&str, Encryption); 10] = [
+    ("disable", Encryption::Off),
+    ("prefer", Encryption::Offered),
+    ("require", Encryption::Wanted),
+    ("verify-ca", Encryption::Wanted),
+    ("verify-full", Encryption::Wanted),
+    ("disabled", Encryption::Off),
+    ("preferred", Encryption::Offered),
+    ("required", Encryption::Wanted),
+    ("verify_ca", Encryption::Wanted),
+    ("verify_identity", Encryption::Wanted),
+];
+
+/// A server's address, `SCHEME://USER:PASSWORD@HOST:PORT/DATABASE?NAME=VALUE`. The password is printed nowhere.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// Where it listens.
+    pub address: net::Address,
+    /// The user's name.
+    pub user: String,
+    /// Where the password is found: it is read for each connection, so that a new one counts at once.
+    pub password: Option<Secret>,
+    /// The database; empty where the address names none.
+    pub database: String,
+    /// Whether to encrypt.
+    pub encryption: Encryption,
+    /// A file of certificates to trust besides the usual ones.
+    pub ca: Option<String>,
+}
+
+/// What a kind of server has of its own in its addresses.
+#[derive(Clone, Copy, Debug)]
+pub struct Dialect {
+    /// The port where the address names none.
+    pub port: u16,
+    /// The parameter that says whether to encrypt.
+    pub encryption: &'static str,
+    /// The parameter that names a unix socket.
+    pub socket: &'static str,
+    /// The socket's file in the folder that the parameter names; `None` where it names the file.
+    pub socket_file: Option<&'static str>,
+}
+
+impl Login {
+    /// Reads a source's address.
+    ///
+    /// # Errors
+    /// What is wrong with it, without the address itself, which may hold a password.
+    pub fn read(policy: &SourcePolicy, dialect: Dialect) -> Result<Login, String> {
+        let SourcePlace::Url { url, password, ca, .. } = &policy.place else {
+            return Err("`url` is missing".to_owned());
+        };
+        let url = Url::parse(&secret::read(url)?).map_err(|e| format!("`url` is no address: {e}"))?;
+        let user = decode(url.username())?;
+        if user.is_empty() {
+            return Err(format!("`url` names no user: write it as `{}://USER@HOST/DATABASE`", url.scheme()));
+        }
+        let port = url.port().unwrap_or(dialect.port);
+        let host = decode(url.host_str().unwrap_or_default())?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let (mut socket, mut encryption) = (host.starts_with('/').then(|| host.clone()), Encryption::Offered);
+        for (name, value) in url.query_pairs() {
+            if name == dialect.encryption {
+                let known = ENCRYPTIONS.iter().find(|(word, _)| value.eq_ignore_ascii_case(word));
+                encryption = known.ok_or_else(|| format!("`{name}={value}` is not known: write `{name}=require`"))?.1;
+            } else if name == dialect.socket && value.starts_with('/') {
+                socket = Some(value.into_owned());
+            } else {
+                let (a, b) = (dialect.encryption, dialect.socket);
+                return Err(format!(
+                    "the parameter `{name}` of `url` is not known: there are `{a}` and `{b}` (a path)"
+                ));
+            }
+        }
+        let address = match (socket, dialect.socket_file) {
+            (Some(folder), Some(file)) => net::Address::unix(&format!("{folder}/{file}{port}"))?,
+            (Some(path), None) => net::Address::unix(&path)?,
+            (None, _) if host.is_empty() => return Err("`url` names no host".to_owned()),
+            (None, _) if host.contains(',') => return Err("`url` names several hosts: name one".to_owned()),
+            (None, _) => net::Address::Tcp { host, port },
+        };
+        let inside = url.password().map(decode).transpose()?.map(Secret::Value);
+        Ok(Login {
+            address,
+            user,
+            password: password.clone().or(inside),
+            database: decode(url.path().trim_start_matches('/'))?,
+            encryption,
+            ca: ca.clone(),
+        })
+    }
+
+    /// The password as it is now; empty where there is none.
+    ///
+    /// # Errors
+    /// Where it was looked for.
+    pub fn password(&self) -> Result<String, String> {
+        self.password.as_ref().map_or_else(|| Ok(String::new()), secret::read)
+    }
+
+    /// The TLS configuration that goes with [`Login::encryption`].
+    ///
+    /// # Errors
+    /// Why the file of `ca` can't be used.
+    pub fn tls(&self, shared: &Shared) -> Result<Arc<ClientConfig>, String> {
+        match (self.encryption, &self.ca) {
+            (Encryption::Wanted, None) => Ok(shared.http.tls.clone()),
+            (_, Some(path)) => tls::config_besides(&shared.http, path),
+            (_, None) => TlsOptions { verify: false, ca: None, client: None }.lenient_config(),
+        }
+    }
+
+    /// What can be seen without connecting.
+    pub fn preflight(&self) -> Vec<String> {
+        let ca = self.ca.as_ref().and_then(|path| crate::shared::http::read_certificates(path).err());
+        self.password().err().into_iter().chain(ca).collect()
+    }
+}
+
+/// Undoes the `%XX` of addresses (RFC 3986).
+fn decode(text: &str) -> Result<String, String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let hex = after.get(..2).filter(|_| *first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
+        if let Some(byte) = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            bytes.push(byte);
+            rest = &after[2..];
+        } else {
+            bytes.push(*first);
+            rest = after;
+        }
+    }
+    String::from_utf8(bytes).map_err(|_| "what stands for `%XX` in `url` is no UTF-8".to_owned())
 }
 
 #[cfg(test)]

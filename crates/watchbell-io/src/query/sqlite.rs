@@ -5,7 +5,7 @@
 //! interrupted there.
 
 use super::{
-    Ask, Place, Trouble,
+    Ask, Opened, Place, Trouble,
     sql::{Gather, one_line, position, slow, working_time},
 };
 use crate::shared::{BoxFuture, net::plain, secret};
@@ -41,7 +41,7 @@ struct File {
 ///
 /// # Errors
 /// That it has no absolute path.
-pub fn open(policy: &Arc<SourcePolicy>) -> Result<Box<dyn Place>, String> {
+pub fn open(policy: &Arc<SourcePolicy>) -> Opened {
     let SourcePlace::Url { url, .. } = &policy.place else { return Err("`url` is missing".to_owned()) };
     let path = path_of(&secret::read(url)?)?;
     Ok(Box::new(File { path }))
@@ -126,7 +126,7 @@ impl Work {
         if statement.column_count() == 0 {
             return Err(Trouble::Wrong("the query answers no columns: write a `SELECT`".to_owned()));
         }
-        let columns = statement.column_names().into_iter().map(str::to_owned).collect::<Vec<_>>();
+        let columns = statement.column_names().map(str::to_owned).collect::<Vec<_>>();
         let width = columns.len();
         let mut answer = Gather::new(columns, self.rows_max);
         let mut rows = statement.raw_query();

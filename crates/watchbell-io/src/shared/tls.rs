@@ -140,6 +140,18 @@ impl TlsOptions {
     }
 }
 
+/// The client's configuration that trusts the certificates of a file besides the usual ones.
+///
+/// # Errors
+/// Why the file can't be used.
+pub fn config_besides(http: &Http, ca: &str) -> Result<Arc<ClientConfig>, String> {
+    let pinned = read_certificates(ca)?;
+    let mut roots = RootCertStore::clone(&http.roots);
+    roots.add_parsable_certificates(pinned.iter().cloned());
+    let trust = Trust { roots: Arc::new(roots), pinned };
+    TlsOptions { verify: true, ca: None, client: None }.config_with(Some(trust))
+}
+
 fn read_key(path: &str) -> Result<PrivateKeyDer<'static>, String> {
     let why = |reason: String| format!("can't read a private key from `{path}`: {reason}");
     PrivateKeyDer::from_pem_slice(&read_pem(path).map_err(why)?).map_err(|e| why(e.to_string()))
