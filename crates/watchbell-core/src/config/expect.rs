@@ -89,6 +89,11 @@ pub(super) fn read(zone: &TimeZone, r: &mut Reader<'_>) -> Option<Lookback> {
 pub fn parse_expectations(text: &str) -> Result<Vec<Expectation>, Problems> {
     let mut problems = Problems::default();
     let line = text.trim();
+    if line.starts_with(|c: char| c.is_ascii_uppercase()) {
+        let file = problems.add_file("expect", line);
+        let found = super::formats::dwmon::requirement(Span { file, start: 0, end: line.len() }, &mut problems);
+        return from_nodes(&found.into_iter().collect::<Vec<_>>(), problems);
+    }
     let braces = if line.starts_with(['{', '[']) { ("", "") } else { ("{ ", " }") };
     let file = problems.add_file("expect", format!("expect = {}{line}{}", braces.0, braces.1));
     let text = problems.files[0].text.clone();

@@ -5,7 +5,7 @@ use super::{
     Kinds, NotifierPolicy, Pace, Problem, Problems, Reader, SourcePolicy,
     agent::{AgentState, LoadOptions},
     check::{self, CheckContext, Draft, Read},
-    formats::{cimaa, flake, ini, json},
+    formats::{cimaa, dwmon, flake, ini, json},
     keys::{HIDDEN_NOTIFIER_KEYS, LATER_TABLES, NOTIFIER_KEYS, TABLES},
     reader::nearest,
     refs::{Reference, reference, references},
@@ -43,7 +43,7 @@ pub enum FileKind {
     Flake,
     /// `*.cfg`: CIMAA's checks, or its agent's file.
     Cimaa,
-    /// `*.dwmon`; its part of Watchbell comes later.
+    /// `*.dwmon`.
     Dwmon,
 }
 
@@ -82,7 +82,7 @@ pub(super) struct Parsed {
     pub(super) kind: FileKind,
     pub(super) problems: Problems,
     pub(super) tree: Option<Table>,
-    /// All sections of a CIMAA check file, in the order of the file.
+    /// All sections of a CIMAA check file, in the order of the file; the one check of dwmon's.
     pub(super) sections: Vec<(String, Span)>,
     /// Those that were left out; what is wrong with them was reported.
     pub(super) broken_sections: Vec<cimaa::BrokenSection>,
@@ -125,9 +125,7 @@ pub(super) fn parse(input: &InputFile, options: &LoadOptions) -> Parsed {
     }
     match kind {
         FileKind::Agent | FileKind::Toml => parsed.tree = toml::parse(text, file, &mut parsed.problems),
-        FileKind::Dwmon => {
-            parsed.problems.warning(start, "`.dwmon` files come with a later version and are not used yet");
-        }
+        FileKind::Dwmon => parse_dwmon(input, start, &mut parsed),
         FileKind::Flake => parse_flake(input, options, file, &mut parsed),
         FileKind::Cimaa => parse_cimaa(file, &mut parsed),
     }
@@ -140,6 +138,25 @@ fn parse_flake(input: &InputFile, options: &LoadOptions, file: FileId, parsed: &
     let flakes_parent = flake::working_dir(&input.absolute, &options.root);
     let context = flake::FlakeContext { flakes_parent, credentials: None };
     parsed.tree = flake::translate(&node, file, &context, &mut parsed.problems);
+}
+
+/// The file is one check, whose name is known even where nothing else of it can be read.
+fn parse_dwmon(input: &InputFile, start: Span, parsed: &mut Parsed) {
+    let name = dwmon_check(&input.path).to_owned();
+    parsed.tree = dwmon::translate(start.file, &name, &mut parsed.problems).or_else(|| {
+        let reason = String::new();
+        parsed.broken_sections.push(cimaa::BrokenSection { section: name.clone(), span: start, reason });
+        let mut root = Table { span: start, entries: Vec::new() };
+        root.put("check", start, Value::Table(Table { span: start, entries: Vec::new() }));
+        Some(root)
+    });
+    parsed.sections.push((name, start));
+}
+
+/// The name of a `.dwmon` file's check.
+pub(super) fn dwmon_check(path: &str) -> &str {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.strip_suffix(".dwmon").unwrap_or(name)
 }
 
 fn parse_cimaa(file: FileId, parsed: &mut Parsed) {
@@ -157,7 +174,7 @@ fn parse_cimaa(file: FileId, parsed: &mut Parsed) {
     }
 }
 
-/// The name of a file's part of a check's name: the stem, or `flakes`.
+/// The name of a file's part of a check's name: the stem, or `flakes` or `dwmon`.
 pub(super) fn stem(path: &str, kind: FileKind) -> &str {
     let name = path.rsplit('/').next().unwrap_or(path);
     match kind {
@@ -267,7 +284,7 @@ pub(super) fn interpret<P: Clone, N: Clone>(
         cimaa_agent: parsed.cimaa_agent,
         subjects: Vec::new(),
         problems: parsed.problems,
-        broken: parsed.tree.is_none() && parsed.kind != FileKind::Dwmon,
+        broken: parsed.tree.is_none(),
         defaults: Table::default(),
         default_notify: None,
         defaults_fresh: true,
@@ -329,7 +346,7 @@ impl<P: Clone, N: Clone> Filler<'_, P, N> {
         self.state.checks = before.checks.into_iter().filter(|c| c.good.is_some()).collect();
         self.state.notifiers = before.notifiers.into_iter().filter(|n| n.good.is_some()).collect();
         self.state.sources = before.sources.into_iter().filter(|s| s.good.is_some()).collect();
-        let old = matches!(self.state.kind, FileKind::Flake | FileKind::Cimaa);
+        let old = matches!(self.state.kind, FileKind::Flake | FileKind::Cimaa | FileKind::Dwmon);
         for check in &mut self.state.checks {
             (check.span, check.fresh, check.reason) = (None, false, None);
             check.rename(check_full_name(&self.prefix, &check.section, old));
@@ -447,7 +464,7 @@ impl<P: Clone, N: Clone> Filler<'_, P, N> {
 
     fn checks(&mut self, table: &Table, broken: &[cimaa::BrokenSection]) {
         self.mark(&Subject::File);
-        let old = matches!(self.state.kind, FileKind::Flake | FileKind::Cimaa);
+        let old = matches!(self.state.kind, FileKind::Flake | FileKind::Cimaa | FileKind::Dwmon);
         let lines = Lines::of(&self.state.problems.files[0].text);
         let mut before: BTreeMap<String, CheckState<P>> = match &mut self.before {
             Some(before) => std::mem::take(&mut before.checks).into_iter().map(|c| (c.section.clone(), c)).collect(),
@@ -472,7 +489,8 @@ impl<P: Clone, N: Clone> Filler<'_, P, N> {
                 defaults: &defaults,
             };
             let problems = &mut self.state.problems;
-            let read = if old || check::check_name(entry, problems) {
+            let named = old && self.state.kind != FileKind::Dwmon;
+            let read = if named || check::check_name(entry, problems) {
                 let line = lines.number(entry.key_span.start);
                 check::read(&cx, name.clone(), with_credentials.as_ref().unwrap_or(entry), line, problems)
             } else {

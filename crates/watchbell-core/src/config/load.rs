@@ -7,7 +7,7 @@
 //!
 //! | what is wrong | what is used | the fault's name |
 //! |---|---|---|
-//! | a file can't be read or parsed | all that it said when it last could; at start nothing, and what is known of its checks stays, marked stale ([`Policy::broken`]) | `//AGENT/FILE/`, `//AGENT/flakes/X.flake.json` |
+//! | a file can't be read or parsed | all that it said when it last could; at start nothing, and what is known of its checks stays, marked stale ([`Policy::broken`]) | `//AGENT/FILE/`, `//AGENT/flakes/X.flake.json`, `//AGENT/dwmon/X.dwmon` |
 //! | a check | the check as it last was; at start nothing | `//AGENT/FILE/CHECK`, with `#config` while a check of that name runs, so that its own faults are not mixed with this one |
 //! | a notifier, `[agent]`, `[defaults]` | the same | `//AGENT/FILE/[notify.NAME]`, `…/[agent]`, `…/[defaults]` |
 //! | a source | the same | `//AGENT/FILE/[source.NAME]` |
@@ -807,7 +807,11 @@ impl<P: Clone, N: Clone> Config<P, N> {
         policy.faults = faults.into_values().collect();
         for (path, file) in &self.files {
             if file.broken && file.checks.is_empty() {
-                policy.broken.insert(file::prefix(&self.agent, path, file.kind));
+                let mut prefix = file::prefix(&self.agent, path, file.kind);
+                if file.kind == FileKind::Dwmon {
+                    prefix.push_str(file::dwmon_check(path));
+                }
+                policy.broken.insert(prefix);
             }
             for check in &file.checks {
                 let wanted = check.good.as_ref().is_none_or(|(draft, _)| draft.enabled);
@@ -821,7 +825,7 @@ impl<P: Clone, N: Clone> Config<P, N> {
     fn fault_name(&self, path: &str, file: &FileState<P, N>, subject: &Subject, policy: &Policy) -> Name {
         let prefix = file::prefix(&self.agent, path, file.kind);
         match subject {
-            Subject::File if file.kind == FileKind::Flake => {
+            Subject::File if matches!(file.kind, FileKind::Flake | FileKind::Dwmon) => {
                 Name::new(format!("{prefix}{}", path.rsplit('/').next().unwrap_or(path)))
             }
             Subject::File => Name::new(prefix),

@@ -21,10 +21,21 @@ pub fn parse(file: FileId, problems: &mut Problems) -> Option<Node> {
         super::too_long(file, text.len(), problems);
         return None;
     }
-    let before = problems.errors();
-    let mut parser = Parser { text: &text, at: 0, file, problems, errors: 0, open: Vec::new() };
     // Editors on Windows write a byte order mark; the RFC lets a parser ignore it.
-    parser.at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    let start = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    read(&text, file, start, problems)
+}
+
+/// Reads a stretch of a file, in bytes, at whose ends characters end. `None` when an error was reported.
+pub fn parse_part(file: FileId, start: usize, end: usize, problems: &mut Problems) -> Option<Node> {
+    let text = problems.files.get(file.0 as usize)?.text.get(..end)?.to_owned();
+    read(&text, file, start, problems)
+}
+
+/// Reads the value that stands from `start` to the end of the text.
+fn read(text: &str, file: FileId, start: usize, problems: &mut Problems) -> Option<Node> {
+    let before = problems.errors();
+    let mut parser = Parser { text, at: start, file, problems, errors: 0, open: Vec::new() };
     parser.skip_space();
     if parser.peek().is_none() {
         if parser.errors == 0 {

@@ -1,4 +1,4 @@
-//! The formats that people already have: flakes and CIMAA's INI files. Each is translated into the tree of a
+//! The formats that people already have: flakes, CIMAA's INI files and dwmon's files. Each is translated into the tree of a
 //! native file ([`super::tree`]), with spans that point into the original, and then one loader reads it.
 //! What a value means (is this cron line right, is this threshold) is judged there, once for all formats;
 //! here only what the old format itself lays down is judged. Files that aren't there, duplicate names among
@@ -22,6 +22,7 @@
 //! | check | `accept_json` | true: output that starts with `{` at exit 0 is a JSON plugin's |
 //! | check | `performance` | false: Nagios performance data is text like any other |
 //! | check | `keep_quotes` | true: thresholds also match labels with their quotes on (`'a b'`) |
+//! | check | `query`, `expect`, `source`, `extra` | as in native files |
 //! | check | `section` | the name of the section as written; absolute, and the check's full name, when it starts with `//` |
 //! | agent | `name`, `base_interval`, `notify` | as in native files; `base_interval` is a number of seconds |
 //! | agent | `timeout` | seconds (float) that a run of a CIMAA check may take |
@@ -41,12 +42,15 @@
 //! # The functions
 //! ```text
 //! json::parse(file: FileId, problems: &mut Problems) -> Option<Node>
+//! json::parse_part(file: FileId, start: usize, end: usize, problems: &mut Problems) -> Option<Node>
 //! ini::parse(file: FileId, problems: &mut Problems) -> Option<Ini>
 //!
 //! flake::working_dir(path: &str, root: &str) -> String
 //! flake::translate(node: &Node, file: FileId, context: &FlakeContext, problems: &mut Problems) -> Option<Table>
 //! flake::credentials(node: &Node, problems: &mut Problems) -> BTreeMap<String, String>
 //! flake::read_credentials(path, text, named: Span, problems: &mut Problems) -> BTreeMap<String, String>  // quotes nothing
+//!
+//! dwmon::translate(file: FileId, name: &str, problems: &mut Problems) -> Option<Table>
 //!
 //! cimaa::is_agent_file(ini: &Ini) -> bool
 //! cimaa::translate_agent(ini: &Ini, problems: &mut Problems) -> CimaaAgent    // .root: agent, notify; .directory
@@ -56,6 +60,7 @@
 //! ```
 
 pub mod cimaa;
+pub mod dwmon;
 pub mod flake;
 pub mod ini;
 pub mod json;

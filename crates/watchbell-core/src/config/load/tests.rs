@@ -447,8 +447,6 @@ fn kinds_of_files() {
     ] {
         assert_eq!(FileKind::of(path), expect, "{path}");
     }
-    let loaded = load(&[("watchbell.toml", AGENT), ("x.dwmon", "__QUERY__\n")]);
-    assert_eq!((loaded.problems.list.len(), loaded.problems.errors(), faults(&loaded).len()), (1, 0, 0));
 }
 
 /// Ten thousand checks in four files load, reload and are found; nothing in it is quadratic.
@@ -594,4 +592,70 @@ fn a_source_that_was_never_good() {
     let told: Vec<_> = faults(&loaded).iter().map(|(name, _)| *name).collect();
     assert_eq!((names(&loaded), told), (vec![], vec!["//web-1/shop/[source.lake]"]));
     assert_eq!(loaded.policy.broken.iter().collect::<Vec<_>>(), ["//web-1/shop/orders"]);
+}
+
+const DWMON: &str = "__QUERY__\nSELECT 1, 2\n__REQUIREMENTS__\nCHECKHOURS0-23 CHECKMINUTES0-59 WEEKENDS WEEKDAYS MINNUM5 MAXNUM20 \
+                     LOOKBACKSECONDS180\n__SOURCE__\nlake\n__EXTRA__\n{\"alert\": \"devops@nerds.com\", \"n\": [1, null]}\n";
+
+/// S2.1: a file is one check below `dwmon`, in the agent's zone, told to whom the agent tells.
+#[test]
+fn a_dwmon_file_is_a_check() {
+    let agent = AGENT.replace("[agent]\n", "[agent]\ntime_zone = \"Asia/Tokyo\"\n");
+    let loaded = load(&[("watchbell.toml", &agent), ("db.toml", LAKE), ("warehouse/new_executions.dwmon", DWMON)]);
+    assert_eq!((names(&loaded), loaded.problems.list.len()), (vec!["//web-1/dwmon/new_executions"], 0));
+    let check = &loaded.policy.checks["//web-1/dwmon/new_executions"];
+    assert_eq!((check.file.as_str(), check.line, check.kind), ("warehouse/new_executions.dwmon", 1, "query"));
+    assert_eq!((check.timeout, check.shown.as_str()), (Duration::from_secs(50), "SELECT 1, 2"));
+    assert_eq!(check.notify, ["ops".into()]);
+    let lookback = check.lookback.as_deref().unwrap();
+    assert_eq!(lookback.zone, TimeZone::get("Asia/Tokyo").unwrap());
+    assert_eq!((lookback.source.as_str(), lookback.retention), ("lake", Duration::from_secs(5 * 86_400)));
+    let extra = serde_json::json!({"alert": "devops@nerds.com", "n": [1, null]});
+    assert_eq!(lookback.extra.as_ref(), Some(&extra));
+    let [expectation] = lookback.expect.as_slice() else { panic!("{lookback:?}") };
+    assert_eq!((expectation.part.as_deref(), expectation.severity), (None, Severity::Critical));
+}
+
+/// S3.12 for dwmon's files: what breaks goes on as it was; what never was good is a fault of the check.
+#[test]
+fn a_dwmon_file_that_breaks() {
+    let mut config = config();
+    let bad = DWMON.replace("MINNUM5", "MINNUM50");
+    let files = |text| [("watchbell.toml", AGENT), ("db.toml", LAKE), ("a.dwmon", text)];
+    let message = "a.dwmon:4:60: bad minnum/maxnum: `MINNUM50` is more than `MAXNUM20`";
+    let never = reload(&mut config, &files(&bad));
+    assert_eq!(faults(&never), [("//web-1/dwmon/a", &*format!("{message}; the check does not run"))]);
+    assert_eq!(never.policy.broken.iter().collect::<Vec<_>>(), ["//web-1/dwmon/a"]);
+
+    let good = reload(&mut config, &files(DWMON));
+    assert_eq!((names(&good), faults(&good)), (vec!["//web-1/dwmon/a"], vec![]));
+    let broken = reload(&mut config, &files(&bad));
+    assert_eq!(names(&broken), ["//web-1/dwmon/a"]);
+    assert_eq!(faults(&broken), [("//web-1/dwmon/a#config", &*format!("{message}; the check runs as it was before"))]);
+
+    let unreadable = |path: &str| InputFile { text: Err("permission denied".into()), ..input(path, "") };
+    config.update(vec![
+        input("watchbell.toml", AGENT),
+        input("db.toml", LAKE),
+        unreadable("a.dwmon"),
+        unreadable("b.dwmon"),
+    ]);
+    let loaded = config.assemble();
+    assert_eq!(names(&loaded), ["//web-1/dwmon/a"]);
+    let told: Vec<_> = faults(&loaded).iter().map(|(name, _)| *name).collect();
+    assert_eq!(told, ["//web-1/dwmon/a.dwmon", "//web-1/dwmon/b.dwmon"]);
+    assert_eq!(loaded.policy.broken.iter().collect::<Vec<_>>(), ["//web-1/dwmon/b"]);
+}
+
+/// Two files with one stem are two checks with one name: both are shown, and the one that was there first runs.
+#[test]
+fn two_dwmon_files_with_one_stem() {
+    let second = DWMON.replace("MINNUM5", "MINNUM6");
+    let loaded =
+        load(&[("watchbell.toml", AGENT), ("db.toml", LAKE), ("a/orders.dwmon", DWMON), ("b/orders.dwmon", &second)]);
+    let check = &loaded.policy.checks["//web-1/dwmon/orders"];
+    assert_eq!(check.lookback.as_deref().unwrap().expect[0].min, Some(5));
+    let message =
+        "b/orders.dwmon:1:1: there is another check named `orders` in `a/orders.dwmon`, which is used; this one is not";
+    assert_eq!(faults(&loaded), [("//web-1/dwmon/orders#config", message)]);
 }
