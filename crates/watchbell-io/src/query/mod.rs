@@ -5,6 +5,9 @@
 //! of its own on the datastore's side where it can, so that a query that is given up on does not go on there.
 
 mod postgres;
+mod command;
+mod decode;
+mod http;
 mod sql;
 mod sqlite;
 #[cfg(test)]
@@ -78,6 +81,7 @@ pub const SCHEMES: &[Scheme] = &[
         example: "postgres://watchbell@db.example/app?sslmode=require",
         open: postgres::open,
     },
+    Scheme { words: &["https", "http"], doc: http::DOC, example: "https://api.example.com/v1", open: http::open },
 ];
 
 /// A source: a place, and who may ask it at the same time.
@@ -146,7 +150,7 @@ pub fn sources(
 
 fn open(policy: &Arc<SourcePolicy>) -> Opened {
     match &policy.place {
-        SourcePlace::Command { .. } => Err("commands can't be asked yet".to_owned()),
+        SourcePlace::Command { .. } => command::open(policy),
         SourcePlace::Url { url, .. } => {
             let url = crate::shared::secret::read(url)?;
             let word = url.split(':').next().unwrap_or_default();

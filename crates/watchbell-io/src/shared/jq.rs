@@ -75,9 +75,22 @@ impl Filter {
     /// # Errors
     /// The filter's own error, an output that is no JSON, or too many of them.
     pub fn run(&self, input: &serde_json::Value) -> Result<Vec<serde_json::Value>, String> {
+        let mut outputs = Vec::new();
+        if self.collect(input, OUTPUTS_MAX, &mut outputs)? {
+            return Err(format!("it has more than {OUTPUTS_MAX} outputs"));
+        }
+        Ok(outputs)
+    }
+
+    /// Adds the outputs for one input, up to so many in all. True: there are more.
+    fn collect(
+        &self,
+        input: &serde_json::Value,
+        outputs_max: usize,
+        outputs: &mut Vec<serde_json::Value>,
+    ) -> Result<bool, String> {
         let input = jaq_json::read::parse_single(input.to_string().as_bytes()).map_err(|e| e.to_string())?;
         let ctx = Ctx::<Lut>::new(&self.compiled.lut, Vars::new([]));
-        let mut outputs = Vec::new();
         for output in self.compiled.id.run((ctx, input)) {
             let value = match output {
                 Ok(value) => value,
@@ -87,14 +100,14 @@ impl Filter {
                     Err(_) => break,
                 },
             };
-            if outputs.len() == OUTPUTS_MAX {
-                return Err(format!("it has more than {OUTPUTS_MAX} outputs"));
+            if outputs.len() >= outputs_max {
+                return Ok(true);
             }
             let text = value.to_string();
             let json = serde_json::from_str(&text).map_err(|_| format!("its output `{text}` is no JSON"))?;
             outputs.push(json);
         }
-        Ok(outputs)
+        Ok(false)
     }
 
     /// Runs it on a thread of its own. Dropping the future leaves the thread to itself.
@@ -102,6 +115,35 @@ impl Filter {
     /// # Errors
     /// As [`Filter::run`]; and that the run before this one has not ended yet.
     pub async fn run_apart(&self, input: serde_json::Value) -> Result<Vec<serde_json::Value>, String> {
+        self.apart(move |filter| filter.run(&input)).await
+    }
+
+    /// The same for several inputs, one after the other, with as many outputs in all as are wanted; and whether there
+    /// are more.
+    ///
+    /// # Errors
+    /// As [`Filter::run_apart`], but for too many outputs.
+    pub async fn run_apart_on(
+        &self,
+        inputs: Vec<serde_json::Value>,
+        outputs_max: usize,
+    ) -> Result<(Vec<serde_json::Value>, bool), String> {
+        self.apart(move |filter| {
+            let mut outputs = Vec::new();
+            for input in &inputs {
+                if filter.collect(input, outputs_max, &mut outputs)? {
+                    return Ok((outputs, true));
+                }
+            }
+            Ok((outputs, false))
+        })
+        .await
+    }
+
+    async fn apart<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Filter) -> Result<T, String> + Send + 'static,
+    ) -> Result<T, String> {
         if self.running.swap(true, Ordering::AcqRel) {
             return Err("its last run has not ended yet; does the filter ever end?".to_owned());
         }
@@ -109,7 +151,7 @@ impl Filter {
         let (answer, wait) = oneshot::channel();
         let filter = self.clone();
         let spawned = std::thread::Builder::new().name("jq".to_owned()).stack_size(STACK_BYTES).spawn(move || {
-            let result = filter.run(&input);
+            let result = work(&filter);
             drop(guard);
             let _ = answer.send(result);
         });
