@@ -39,17 +39,17 @@ pub const KEY_COLUMNS: [&str; 2] = ["dwmon_unique_key", "key"];
 /// Names of the time's column, the first that is there counts.
 pub const TIME_COLUMNS: [&str; 2] = ["dwmon_timestamp", "time"];
 /// Times before this are none: 1980.
-pub const TIME_MIN: Timestamp = Timestamp::from_secs(315_532_800);
+pub const EARLIEST: Timestamp = Timestamp::from_secs(315_532_800);
 /// Nor are those from this on: 2200.
-pub const TIME_MAX: Timestamp = Timestamp::from_secs(7_258_118_400);
+pub const LATEST: Timestamp = Timestamp::from_secs(7_258_118_400);
 /// A time may be so far ahead of now: clocks differ, and so do people's ideas of midnight.
 pub const AHEAD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// So many examples are shown of a kind of problem.
-const EXAMPLES_MAX: usize = 3;
+const EXAMPLES: usize = 3;
 /// So much of an example is shown, in characters.
-const EXAMPLE_CHARS_MAX: usize = 40;
+const EXAMPLE_CHARS: usize = 40;
 /// So many names of columns are shown.
-const COLUMNS_SHOWN_MAX: usize = 10;
+const COLUMNS_SHOWN: usize = 10;
 /// A decimal of more characters, or with a larger exponent, stays as it is and is no time.
 const DECIMAL_CHARS_MAX: usize = 400;
 
@@ -83,7 +83,7 @@ pub fn rows_of(answer: &Answer, zone: &TimeZone, now: Timestamp) -> Result<RowsF
             (_, Err(fault)) => left_out.entry(fault).or_default().add(cell(time_at)),
         }
     }
-    let name = |at: usize| one_line(&cut(&answer.columns[at], EXAMPLE_CHARS_MAX));
+    let name = |at: usize| one_line(&cut(&answer.columns[at], EXAMPLE_CHARS));
     let (key, time) = (name(key_at), name(time_at));
     let mut problems: Vec<String> = left_out.iter().map(|(fault, left)| fault.describe(left, &key, &time)).collect();
     if answer.truncated {
@@ -109,7 +109,7 @@ fn columns(names: &[String]) -> Result<(usize, usize), String> {
         return Ok((key, time));
     }
     let mut shown: Vec<String> =
-        names.iter().take(COLUMNS_SHOWN_MAX).map(|n| format!("`{}`", one_line(&cut(n, EXAMPLE_CHARS_MAX)))).collect();
+        names.iter().take(COLUMNS_SHOWN).map(|n| format!("`{}`", one_line(&cut(n, EXAMPLE_CHARS)))).collect();
     if names.is_empty() {
         shown.push("none".to_owned());
     }
@@ -145,11 +145,11 @@ struct LeftOut {
 impl LeftOut {
     fn add(&mut self, cell: &Cell) {
         self.rows += 1;
-        if self.examples.len() >= EXAMPLES_MAX {
+        if self.examples.len() >= EXAMPLES {
             return;
         }
         let Some(text) = key_text(cell) else { return };
-        let text = format!("`{}`", one_line(&cut(&text, EXAMPLE_CHARS_MAX)));
+        let text = format!("`{}`", one_line(&cut(&text, EXAMPLE_CHARS)));
         if !self.examples.contains(&text) {
             self.examples.push(text);
         }
@@ -256,8 +256,8 @@ fn beyond(civil: jiff::civil::DateTime) -> Fault {
 
 fn plausible(at: Timestamp) -> Result<Timestamp, Fault> {
     match at {
-        at if at < TIME_MIN => Err(Fault::Early),
-        at if at >= TIME_MAX => Err(Fault::Late),
+        at if at < EARLIEST => Err(Fault::Early),
+        at if at >= LATEST => Err(Fault::Late),
         at => Ok(at),
     }
 }
@@ -286,7 +286,7 @@ fn epoch(micros: i128) -> Result<Timestamp, Fault> {
         number if is_date(number) || is_date(number / 10_000) || is_date(number / 1_000_000) => {
             Err(Fault::DateAsNumber)
         }
-        number if number < 0 || micros < i128::from(TIME_MIN.as_micros()) => Err(Fault::Early),
+        number if number < 0 || micros < i128::from(EARLIEST.as_micros()) => Err(Fault::Early),
         _ => Err(Fault::Late),
     }
 }
@@ -704,7 +704,7 @@ mod tests {
             let found = rows_of(&answer(&["k", "t"], rows.clone()), &zone(), now()).unwrap();
             let told: u64 = found.problems.iter().map(|p| p.split(' ').next().unwrap().parse::<u64>().unwrap()).sum();
             prop_assert_eq!(found.rows.len() as u64 + told, rows.len() as u64);
-            prop_assert!(found.rows.iter().all(|r| r.time >= TIME_MIN && r.time <= now() + AHEAD_MAX));
+            prop_assert!(found.rows.iter().all(|r| r.time >= EARLIEST && r.time <= now() + AHEAD_MAX));
         }
 
         /// A whole number, a decimal with zeros and a floating point number of one value have one key.

@@ -152,8 +152,12 @@ mod tests {
         assert_eq!(answer.rows[0][0], Cell::Text(format!("{} bob", dir.display())));
         std::fs::remove_dir_all(dir).unwrap();
         let long = "x".repeat(VARIABLE_BYTES_MAX + 1);
-        assert_eq!(ask(&shell("cat >/dev/null; echo \"[[${#WATCHBELL_QUERY},2]]\""), &long).await.unwrap().rows[0][0], Cell::Integer(0));
-        let few = ask_within(&shell("yes '[1,2]' | head -n 1000000"), query, 100, Duration::from_secs(30)).await.unwrap();
+        assert_eq!(
+            ask(&shell("cat >/dev/null; echo \"[[${#WATCHBELL_QUERY},2]]\""), &long).await.unwrap().rows[0][0],
+            Cell::Integer(0)
+        );
+        let few =
+            ask_within(&shell("yes '[1,2]' | head -n 1000000"), query, 100, Duration::from_secs(30)).await.unwrap();
         assert!(few.rows.len() == 100 && few.truncated);
     }
 

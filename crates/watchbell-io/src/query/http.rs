@@ -315,7 +315,9 @@ fn unsent(error: reqwest::Error, at: &str) -> Trouble {
     let why = innermost(error);
     match (builder, connect, timeout) {
         (true, ..) => Trouble::Wrong(format!("can't make the request to `{at}`: {why}")),
-        (_, true, true) => Trouble::Away(format!("no connection to `{at}` in time; is the host up, or a firewall between?")),
+        (_, true, true) => {
+            Trouble::Away(format!("no connection to `{at}` in time; is the host up, or a firewall between?"))
+        }
         (_, true, _) => Trouble::Away(format!("can't connect to `{at}`: {why}")),
         _ => Trouble::Away(format!("no answer from `{at}`: {why}")),
     }

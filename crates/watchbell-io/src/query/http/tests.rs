@@ -107,7 +107,9 @@ async fn rows_are_asked_for() {
     let (server, heard) = site(|path| match path {
         "/json?n=1" => page("200 OK", "[{\"key\": 1, \"time\": 2.5}]"),
         "/csv" => page("200 OK", "key,time\na,2\n"),
-        "/chunked" => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n[[1,2]\r\n1\r\n]\r\n0\r\n\r\n".to_owned(),
+        "/chunked" => {
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n[[1,2]\r\n1\r\n]\r\n0\r\n\r\n".to_owned()
+        }
         "/moved" => "HTTP/1.1 302 Found\r\nLocation: /csv\r\nContent-Length: 0\r\n\r\n".to_owned(),
         "/empty" => "HTTP/1.1 204 No Content\r\n\r\n".to_owned(),
         _ => page("200 OK", "{\"rows\": [[\"a\", 1], [\"b\", 2]]}"),
@@ -116,7 +118,10 @@ async fn rows_are_asked_for() {
     let url = format!("http://{}", server.address);
     let get = plain(&url);
     let answer = ask(&get, "json?n=1").await.unwrap();
-    assert_eq!((answer.columns, answer.rows), (vec!["key".into(), "time".into()], vec![vec![Cell::Integer(1), Cell::Decimal("2.5".into())]]));
+    assert_eq!(
+        (answer.columns, answer.rows),
+        (vec!["key".into(), "time".into()], vec![vec![Cell::Integer(1), Cell::Decimal("2.5".into())]])
+    );
     for (query, rows) in [("/csv", 1), ("chunked", 1), ("moved", 1), ("empty", 0)] {
         assert_eq!(ask(&get, query).await.unwrap().rows.len(), rows, "{query}");
     }
@@ -135,7 +140,13 @@ async fn rows_are_asked_for() {
     let heard = heard.lock().unwrap();
     let lines = |n: usize| heard[n].to_lowercase();
     let posted = lines(heard.len() - 2);
-    for part in ["post / http/1.1", "x-token: hunter2", "content-type: application/json", "{\"from\": 1}", "authorization: basic ywwgawnlonA6w6Q="] {
+    for part in [
+        "post / http/1.1",
+        "x-token: hunter2",
+        "content-type: application/json",
+        "{\"from\": 1}",
+        "authorization: basic ywwgawnlonA6w6Q=",
+    ] {
         assert!(posted.contains(&part.to_lowercase()), "{part}: {posted}");
     }
     let got = lines(heard.len() - 1);
@@ -152,7 +163,9 @@ async fn bad_answers_are_told_apart() {
         "400" => page("400 Bad Request", "syntax error near 'FRM'"),
         "429" => page("429 Too Many Requests", ""),
         "503" => page("503 Service Unavailable", "over\nloaded"),
-        "away" => "HTTP/1.1 302 Found\r\nLocation: http://elsewhere.example/login\r\nContent-Length: 0\r\n\r\n".to_owned(),
+        "away" => {
+            "HTTP/1.1 302 Found\r\nLocation: http://elsewhere.example/login\r\nContent-Length: 0\r\n\r\n".to_owned()
+        }
         "loop" => "HTTP/1.1 302 Found\r\nLocation: /loop\r\nContent-Length: 0\r\n\r\n".to_owned(),
         "dropped" => "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[[1,2],".to_owned(),
         "html" => page("200 OK", "<html>log in</html>"),
@@ -198,7 +211,7 @@ async fn away_slow_and_without_end() {
     let limit = Duration::from_millis(400);
     let slow = ask_within(&plain(&format!("http://{}", server.address)), "x", 10, limit).await.unwrap_err();
     assert!(matches!(&slow, Trouble::Slow(text) if text.contains("no complete answer")), "{slow:?}");
-    let half = serve(Play::say("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[[1,").then_hang()).await;
+    let half = serve(Play::answer("GET /x", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[[1,").then_hang()).await;
     let slow = ask_within(&plain(&format!("http://{}", half.address)), "x", 10, limit).await.unwrap_err();
     assert!(matches!(&slow, Trouble::Slow(_)), "{slow:?}");
     let flood = serve_with(|mut stream| async move {
@@ -215,8 +228,8 @@ async fn away_slow_and_without_end() {
 /// A certificate of one's own authority is trusted with `ca` and not without.
 #[tokio::test]
 async fn tls() {
-    let authority = Authority::new();
-    let server = serve_tls(&authority, &Wish::good(), |mut stream| async move {
+    let authority = Authority::new("http-source");
+    let server = serve_tls(authority.issue(Wish::good()), |mut stream| async move {
         let _ = read_request(&mut stream).await;
         let _ = stream.write_all(page("200 OK", "[[1,2]]").as_bytes()).await;
         let _ = stream.shutdown().await;
@@ -224,8 +237,11 @@ async fn tls() {
     .await;
     let url = format!("https://localhost:{}", server.address.port());
     let away = ask(&plain(&url), "x").await.unwrap_err();
-    assert!(matches!(&away, Trouble::Away(text) if text.contains("UnknownIssuer") || text.contains("certificate")), "{away:?}");
-    let trusting = place_at(&url, |_, _, ca| *ca = Some(authority.path().display().to_string()));
+    assert!(
+        matches!(&away, Trouble::Away(text) if text.contains("UnknownIssuer") || text.contains("certificate")),
+        "{away:?}"
+    );
+    let trusting = place_at(&url, |_, _, ca| *ca = Some(authority.ca_path()));
     assert_eq!(ask(&trusting, "x").await.unwrap().rows.len(), 1);
 }
 
