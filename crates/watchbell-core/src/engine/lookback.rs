@@ -34,23 +34,10 @@ struct Judged<'a> {
 }
 
 impl Judged<'_> {
-    fn minute_text(&self) -> String {
-        let at = self.counted.minute.to_jiff().to_zoned(self.policy.zone.clone());
-        at.strftime("%Y-%m-%d %H:%M %Z").to_string()
-    }
-
     /// One line for people.
     fn text(&self) -> String {
-        let count = self.counted.count;
-        let rows = if count == 1 { "row" } else { "rows" };
-        let wanted = match (self.verdict, self.expectation.min, self.expectation.max) {
-            (Verdict::TooFew, Some(min), _) => format!(", at least {min} wanted"),
-            (Verdict::TooMany, _, Some(max)) => format!(", at most {max} wanted"),
-            _ => String::new(),
-        };
         let late = if self.late { "good after all: " } else { "" };
-        let span = span_text(self.expectation.lookback.as_secs());
-        format!("{late}{count} {rows} in the {span} before {}{wanted}", self.minute_text())
+        format!("{late}{}", self.policy.text(&self.counted))
     }
 
     /// S2.8: what handlers get.
@@ -69,16 +56,6 @@ impl Judged<'_> {
             "lookback_seconds": self.expectation.lookback.as_secs(),
             "extra": self.policy.extra,
         })
-    }
-}
-
-/// `180` → `3 min`.
-fn span_text(seconds: u64) -> String {
-    match seconds {
-        s if s % 86_400 == 0 => format!("{} d", s / 86_400),
-        s if s % 3600 == 0 => format!("{} h", s / 3600),
-        s if s % 60 == 0 => format!("{} min", s / 60),
-        s => format!("{s} s"),
     }
 }
 

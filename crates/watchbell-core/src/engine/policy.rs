@@ -71,6 +71,7 @@ impl Step<'_> {
         let new = self.world.policy.clone();
         self.world.derived.index_policy(&new);
         self.drop_removed();
+        self.drop_removed_sources();
         for name in old.checks.keys().filter(|name| !new.checks.contains_key(*name)) {
             self.world.derived.timers.set(Timer::Check(name.clone()), None);
             self.world.derived.timers.set(Timer::Refresh(name.clone()), None);

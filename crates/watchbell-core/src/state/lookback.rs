@@ -200,6 +200,16 @@ impl Expectation {
     }
 }
 
+/// `180` → `3 min`.
+fn span_text(seconds: u64) -> String {
+    match seconds {
+        s if s % 86_400 == 0 => format!("{} d", s / 86_400),
+        s if s % 3600 == 0 => format!("{} h", s / 3600),
+        s if s % 60 == 0 => format!("{} min", s / 60),
+        s => format!("{s} s"),
+    }
+}
+
 fn weekday_bit(weekday: Weekday) -> u8 {
     u8::try_from(weekday.to_monday_zero_offset()).unwrap_or(0)
 }
@@ -227,6 +237,21 @@ impl Lookback {
     pub fn windows_at(&self, minute: Timestamp) -> Vec<Window> {
         let due = self.expect.iter().enumerate().filter(|(line, _)| self.is_due(*line, minute));
         due.map(|(line, expectation)| expectation.window(line, minute)).collect()
+    }
+
+    /// What was counted, in one line for people.
+    pub fn text(&self, counted: &Counted) -> String {
+        let Some(expectation) = self.expect.get(counted.line) else { return String::new() };
+        let rows = if counted.count == 1 { "row" } else { "rows" };
+        let wanted = match (expectation.judge(counted.count), expectation.min, expectation.max) {
+            (Verdict::TooFew, Some(min), _) => format!(", at least {min} wanted"),
+            (Verdict::TooMany, _, Some(max)) => format!(", at most {max} wanted"),
+            _ => String::new(),
+        };
+        let span = span_text(expectation.lookback.as_secs());
+        let minute = counted.minute.to_jiff().to_zoned(self.zone.clone());
+        let minute = minute.strftime("%Y-%m-%d %H:%M %Z");
+        format!("{} {rows} in the {span} before {minute}{wanted}", counted.count)
     }
 
     /// The newest minute that may be judged by a run that begins now.

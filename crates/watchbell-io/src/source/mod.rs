@@ -5,6 +5,7 @@ mod connect;
 mod dns;
 mod http;
 mod json;
+mod lookback;
 mod nagios;
 mod options;
 mod passive;
@@ -16,6 +17,7 @@ pub(crate) mod testing;
 mod tls;
 
 pub use crate::shared::BoxFuture;
+pub use lookback::Look;
 use crate::shared::Shared;
 use std::{fmt::Debug, sync::Arc, time::Duration};
 use watchbell_core::{
@@ -51,6 +53,8 @@ pub struct Run<'a> {
     pub timeout: Duration,
     /// What all probes share.
     pub shared: &'a Shared,
+    /// What only a look-back needs.
+    pub lookback: Option<Look<'a>>,
 }
 
 /// What the config of a check becomes.
@@ -67,5 +71,6 @@ pub const KINDS: &[Kind<Program>] = &[
     http::KIND,
     tls::KIND,
     dns::KIND,
+    lookback::KIND,
     passive::KIND,
 ];

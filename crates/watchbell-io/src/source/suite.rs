@@ -48,7 +48,7 @@ pub(super) fn outcome(kind: &Kind<Program>, lines: &str) -> Outcome {
     let (program, timeout) = read(kind, lines).unwrap_or_else(|problems| panic!("{lines}\n{problems}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let shared = Shared::new().unwrap();
-    let run = Run { check: &Name::new("//host/file/check"), timeout, shared: &shared };
+    let run = Run { check: &Name::new("//host/file/check"), timeout, shared: &shared, lookback: None };
     runtime.block_on(program.run(&run))
 }
 

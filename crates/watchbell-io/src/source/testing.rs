@@ -69,7 +69,7 @@ pub(crate) async fn run_within(kind: &Kind<Program>, lines: &str, timeout: Durat
 pub(crate) async fn run_program(program: &dyn Probe, timeout: Duration) -> Outcome {
     let shared = Shared::new().unwrap();
     let check = Name::new("//test/x/x");
-    let outcome = program.run(&Run { check: &check, timeout, shared: &shared }).await;
+    let outcome = program.run(&Run { check: &check, timeout, shared: &shared, lookback: None }).await;
     assert!(outcome.took < timeout + Duration::from_secs(10), "{outcome:?}");
     for finding in &outcome.findings {
         assert!(!finding.message.is_empty() && !finding.message.contains('\n'), "{finding:?}");

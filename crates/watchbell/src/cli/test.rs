@@ -9,16 +9,23 @@ use super::{
     ui::{self, Done, Paint, Trouble},
     when,
 };
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use watchbell_core::{
     config::{CheckPolicy, Policy},
     engine::{Input, State, World, step},
     model::{
-        Action, Decision, Delivery, EventState, Exit, Failure, Fault, Hardness, Name, Outcome, Receipt, Severity,
-        Timestamp, Verdict,
+        Action, Counted, Decision, Delivery, EventState, Exit, Failure, Fault, Hardness, Name, Outcome, Receipt, Severity,
+        Timestamp, Verdict, Window,
     },
+    state::lookback::{self, Lookback, minute_of},
 };
-use watchbell_io::{notify::Attempt, shared::Shared, source::Run, store::Journal};
+use watchbell_io::{
+    notify::Attempt,
+    query,
+    shared::Shared,
+    source::{Look, Run},
+    store::Journal,
+};
 
 /// A check or notifier that does not end by its own time limit is given up on after this much more.
 const GRACE: Duration = Duration::from_secs(15);
@@ -32,6 +39,7 @@ const OUTPUT_CHARS_MAX: usize = 20_000;
                         What a check finds is judged as if it were certain (the last of its retries) and told through its \
                         notifiers as a message marked `[test]`, whose answer is shown; those that open incidents are told at \
                         once that the test is over. With --dry-run nothing is sent, and what would be sent is shown. \
+                        A look-back counts the rows of its answer alone, keeps none, and shows every expectation, due or not. \
                         Squelches hold as always.\n\nExit code 1 if a check finds something wrong or a notifier fails.")]
 pub struct Args {
     /// Part of a name
@@ -39,7 +47,7 @@ pub struct Args {
     /// Send nothing: show what would be sent
     #[arg(long)]
     dry_run: bool,
-    /// Judge as if it were that time (hours, squelches that end)
+    /// Judge as if it were that time (hours, squelches that end); a look-back is judged for that minute
     #[arg(long, value_name = "TIME", value_parser = when::time)]
     at: Option<when::Typed>,
     /// Print JSON
@@ -51,6 +59,8 @@ pub struct Args {
 struct Tested {
     policy: Arc<CheckPolicy>,
     cwd: Option<String>,
+    /// What a look-back expects, and what was counted.
+    expected: Vec<String>,
     outcome: Outcome,
     faults: Vec<Fault>,
     decisions: Vec<Decision>,
@@ -125,8 +135,18 @@ impl Args {
     async fn test(&self, setup: &Setup, name: &Name, at: Option<Timestamp>, shared: &Shared) -> Option<Tested> {
         let program = setup.loaded.programs.get(name)?;
         let policy = setup.loaded.policy.checks.get(name)?.clone();
-        let run = Run { check: name, timeout: policy.timeout, shared };
-        let outcome = match tokio::time::timeout(policy.timeout + GRACE, program.run(&run)).await {
+        let now = crate::run::clock::now();
+        let looked = policy.lookback.clone().map(|lookback| LookedAt::new(lookback, at, now));
+        let sources = query::sources(&setup.loaded.policy.sources, &BTreeMap::new());
+        let lookback = looked.as_ref().map(|looked| Look {
+            policy: &looked.policy,
+            source: sources.get(&looked.policy.source).map(|source| &**source),
+            windows: &looked.windows,
+            seen: None,
+            now,
+        });
+        let run = Run { check: name, timeout: policy.timeout, shared, lookback };
+        let mut outcome = match tokio::time::timeout(policy.timeout + GRACE, program.run(&run)).await {
             Ok(outcome) => outcome,
             Err(_) => {
                 let text = format!("it did not end within {}", when::took(policy.timeout + GRACE));
@@ -134,13 +154,15 @@ impl Args {
                 Outcome { findings, summary: text, inconclusive: true, ..Outcome::default() }
             }
         };
-        let judged = judge(setup, &policy, &outcome, at.unwrap_or_else(crate::run::clock::now));
+        let expected = looked.as_ref().map(|looked| looked.take_due(&mut outcome)).unwrap_or_default();
+        let at = looked.as_ref().map(LookedAt::judged_at).or(at).unwrap_or(now);
+        let judged = judge(setup, &policy, &outcome, at);
         let mut told = Vec::new();
         for delivery in judged.deliveries {
             told.push(self.tell(setup, delivery, shared).await);
         }
         let cwd = program.cwd().map(|path| path.display().to_string());
-        Some(Tested { policy, cwd, outcome, faults: judged.faults, decisions: judged.decisions, told })
+        Some(Tested { policy, cwd, expected, outcome, faults: judged.faults, decisions: judged.decisions, told })
     }
 
     async fn tell(&self, setup: &Setup, delivery: Delivery, shared: &Shared) -> ToldTest {
@@ -171,6 +193,44 @@ impl Args {
             }
         }
         ToldTest { delivery: message, preview: None, answer: Some(answer) }
+    }
+}
+
+/// What a look-back is asked to count: all that it expects, at one minute.
+struct LookedAt {
+    policy: Arc<Lookback>,
+    minute: Timestamp,
+    windows: Vec<Window>,
+}
+
+impl LookedAt {
+    fn new(policy: Arc<Lookback>, at: Option<Timestamp>, now: Timestamp) -> LookedAt {
+        let minute = at.map_or_else(|| policy.newest(now), minute_of);
+        let windows = policy.expect.iter().enumerate().map(|(line, e)| e.window(line, minute)).collect();
+        LookedAt { policy, minute, windows }
+    }
+
+    /// When the agent judges this minute.
+    fn judged_at(&self) -> Timestamp {
+        self.minute + self.policy.delay
+    }
+
+    /// A line for each expectation; what is not due at the minute is not judged.
+    fn take_due(&self, outcome: &mut Outcome) -> Vec<String> {
+        let Some(rows) = &mut outcome.rows else { return Vec::new() };
+        let line = |counted: &Counted| {
+            let expectation = &self.policy.expect[counted.line];
+            let part = expectation.part.as_ref().map_or_else(String::new, |part| format!("{part}: "));
+            let verdict = match (self.policy.is_due(counted.line, self.minute), expectation.judge(counted.count)) {
+                (false, _) => " (not due at that minute)",
+                (true, lookback::Verdict::Good) => ": GOOD",
+                (true, _) => ": BAD",
+            };
+            format!("{part}{}{verdict}", self.policy.text(counted))
+        };
+        let lines = rows.counts.iter().map(line).collect();
+        rows.counts.retain(|counted| self.policy.is_due(counted.line, self.minute));
+        lines
     }
 }
 
@@ -259,6 +319,12 @@ impl Tested {
         if output.trim() != outcome.summary.trim() {
             line("result", &outcome.summary);
         }
+        if let Some(rows) = &outcome.rows {
+            line("rows", &format!("{} in the answer, {} of them with a key of their own; rows seen before are not counted here", rows.seen, rows.new));
+        }
+        for expected in &self.expected {
+            line("expect", expected);
+        }
         for metric in &outcome.metrics {
             let unit = metric.unit.as_deref().or(policy.unit.as_deref().filter(|_| metric.name.is_empty()));
             let value = super::checks::number(metric.value, unit);
@@ -298,7 +364,7 @@ impl Tested {
         let told: Vec<_> = self.told.iter().map(ToldTest::json).collect();
         serde_json::json!({
             "check": self.policy.name, "kind": self.policy.kind, "file": self.policy.file, "line": self.policy.line,
-            "command": self.policy.shown, "cwd": self.cwd, "outcome": self.outcome, "faults": self.faults,
+            "command": self.policy.shown, "cwd": self.cwd, "expected": self.expected, "outcome": self.outcome, "faults": self.faults,
             "decisions": self.decisions, "told": told,
         })
     }

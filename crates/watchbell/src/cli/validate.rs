@@ -6,6 +6,7 @@ use super::{
 };
 use serde_json::json;
 use std::{collections::BTreeMap, path::PathBuf};
+use watchbell_io::query;
 use watchbell_core::config::{
     Problems, render, to_json,
     tree::{FileId, Span},
@@ -102,6 +103,11 @@ fn with_preflight(setup: &Setup) -> Problems {
         for text in program.preflight() {
             let span = texts.line(&mut problems, &policy.file, policy.line);
             problems.warning(span, format!("check `{}`: {text}", policy.short()));
+        }
+    }
+    for (name, source) in &query::sources(&setup.loaded.policy.sources, &BTreeMap::new()) {
+        for text in source.preflight() {
+            problems.warning(NOWHERE, format!("source `{name}`: {text}"));
         }
     }
     for (name, notifier) in &setup.loaded.notifiers {

@@ -19,9 +19,10 @@ use self::{
     handle::Handle,
     health::Health,
     samples::SampleLog,
-    work::{Kit, SharedKit, Workers},
+    work::{Kit, Rows, Runnable, SharedKit, Workers},
 };
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, RwLock},
     time::Duration,
@@ -37,6 +38,7 @@ use watchbell_core::{
 };
 use watchbell_io::{
     notify::Channel,
+    query::{self, Source},
     shared::Shared,
     source::Program,
     store::{Store, StoreOptions},
@@ -107,16 +109,17 @@ async fn serve(folder: &Folder, read: Read, loaded: Loaded<Program, Channel>) ->
     for row in &opened.damaged {
         tracing::error!(row, "a stored row can't be read and is left out");
     }
+    let seen = Arc::new(Rows::new(&state));
     let shared = Shared::new()?;
     let health = Arc::new(Health::default());
     let (handle, requests) = Handle::new(health.clone());
-    let (policy, view, kit) = parts(loaded);
+    let (policy, view, kit) = parts(loaded, &BTreeMap::new());
     let world = World::new(policy, opened.state);
     let committer = committer(opened.store);
     let kit: SharedKit = Arc::new(RwLock::new(Arc::new(kit)));
     let (reloads, asked) = mpsc::channel(1);
     let agent = Agent { handle, health: health.clone(), config: Arc::new(RwLock::new(Arc::new(view))), state, reloads };
-    let mut workers = workers(&agent, &kit, shared);
+    let mut workers = workers(&agent, &kit, shared, seen);
     let engine = Engine::new(world, health, requests, committer, Box::new(move |order| workers.take(order)));
     // A task among the workers' and not a thread of its own: a result is mostly stepped, and the next run begun,
     // by the thread that brought it, without waking another.
@@ -150,22 +153,30 @@ pub fn load(folder: &Folder) -> (Read, Loaded<Program, Channel>) {
     (Read { config, texts }, loaded)
 }
 
-fn parts(loaded: Loaded<Program, Channel>) -> (Arc<watchbell_core::config::Policy>, ConfigView, Kit) {
+/// What a config comes to; sources that did not change are taken over from before.
+fn parts(
+    loaded: Loaded<Program, Channel>,
+    before: &BTreeMap<Name, Arc<Source>>,
+) -> (Arc<watchbell_core::config::Policy>, ConfigView, Kit) {
     let policy = Arc::new(loaded.policy);
-    let timeout = |name: &Name| policy.checks.get(name).map(|check| check.timeout);
-    let programs = loaded.programs.into_iter();
-    let programs = programs.filter_map(|(name, program)| Some((name.clone(), (program, timeout(&name)?)))).collect();
-    let kit = Kit { deliver_timeout: policy.agent.deliver_timeout, programs, notifiers: loaded.notifiers };
+    let programs = loaded.programs.into_iter().filter_map(|(name, program)| {
+        let check = policy.checks.get(&name)?;
+        Some((name, Runnable { program, timeout: check.timeout, lookback: check.lookback.clone() }))
+    });
+    let programs = programs.collect();
+    let sources = query::sources(&policy.sources, before);
+    let kit =
+        Kit { deliver_timeout: policy.agent.deliver_timeout, programs, sources, notifiers: loaded.notifiers };
     let name = policy.agent.name.clone();
     (policy, ConfigView { name, settings: loaded.agent, problems: loaded.problems }, kit)
 }
 
-fn workers(agent: &Agent, kit: &SharedKit, shared: Shared) -> Workers {
+fn workers(agent: &Agent, kit: &SharedKit, shared: Shared, seen: Arc<Rows>) -> Workers {
     let settings = &agent.settings().settings;
     let rotation = Rotation { size_max_bytes: settings.check_log.size_max_bytes, count: settings.check_log.count };
     let logs = CheckLogs::new(agent.state.join("logs"), rotation, agent.health.clone());
     let samples = SampleLog { logger: settings.metrics_log.clone() };
-    Workers { handle: agent.handle.clone(), kit: kit.clone(), shared, logs, samples }
+    Workers { handle: agent.handle.clone(), kit: kit.clone(), shared, seen, logs, samples }
 }
 
 /// The store's thread: one commit at a time; a failed one comes back to be tried again.
@@ -243,7 +254,8 @@ async fn reload(texts: Vec<InputFile>, read: &mut Read, agent: &Agent, kit: &Sha
     for problem in &loaded.problems.list {
         tracing::warn!("{}", watchbell_core::config::summary_line(&loaded.problems, problem));
     }
-    let (policy, view, new_kit) = parts(loaded);
+    let before = kit.read().map(|kit| kit.sources.clone()).unwrap_or_default();
+    let (policy, view, new_kit) = parts(loaded, &before);
     if let Ok(mut view_slot) = agent.config.write() {
         *view_slot = Arc::new(view);
     }

@@ -4,20 +4,25 @@
 use super::{checklog::CheckLogs, clock, engine::Out, handle::Handle, samples::SampleLog};
 use std::{
     collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::{Arc, RwLock, atomic::Ordering::Relaxed},
     task::{Context, Poll},
     time::Duration,
 };
+use tokio::sync::OnceCell;
 use watchbell_core::{
     engine::{Input, RunOrder, SendOrder},
-    model::{Failure, Finding, Name, Outcome, Receipt},
+    model::{Failure, Finding, Name, Outcome, Receipt, Timestamp},
+    state::lookback::Lookback,
 };
 use watchbell_io::{
     notify::{Attempt, Channel},
     shared::Shared,
-    source::{Program, Run},
+    query::Source,
+    source::{Look, Program, Run},
+    store::seen::{ROWS_FILE, SeenRows},
 };
 
 /// A probe ends by its time limit on its own; one that does not is given up on after this much more.
@@ -28,10 +33,22 @@ const GRACE: Duration = Duration::from_secs(15);
 pub struct Kit {
     /// How long a delivery may take.
     pub deliver_timeout: Duration,
-    /// What checks run, and how long it may take.
-    pub programs: HashMap<Name, (Program, Duration)>,
+    /// What checks run.
+    pub programs: HashMap<Name, Runnable>,
+    /// Where look-backs ask.
+    pub sources: BTreeMap<Name, Arc<Source>>,
     /// Ways to tell.
     pub notifiers: BTreeMap<Name, Channel>,
+}
+
+/// What a check runs.
+pub struct Runnable {
+    /// The program.
+    pub program: Program,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// What it expects, where it is a look-back.
+    pub lookback: Option<Arc<Lookback>>,
 }
 
 /// The kit in use.
@@ -45,6 +62,8 @@ pub struct Workers {
     pub kit: SharedKit,
     /// What probes and notifiers share.
     pub shared: Shared,
+    /// Rows that look-backs have seen.
+    pub seen: Arc<Rows>,
     /// The checks' logs.
     pub logs: CheckLogs,
     /// Where numbers are logged.
@@ -58,7 +77,8 @@ impl Workers {
         match order {
             Out::Run(order) => {
                 let (handle, kit, shared) = (self.handle.clone(), current(&self.kit), self.shared.clone());
-                tokio::spawn(async move { run(order, &handle, &kit, &shared).await });
+                let seen = self.seen.clone();
+                tokio::spawn(async move { run(order, &handle, &kit, &shared, &seen).await });
             }
             Out::Send(order) => {
                 let (handle, kit, shared) = (self.handle.clone(), current(&self.kit), self.shared.clone());
@@ -76,21 +96,64 @@ fn current(kit: &SharedKit) -> Arc<Kit> {
     kit.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
 }
 
+/// The rows that look-backs have seen: a database that is opened by the first who needs it.
+pub struct Rows {
+    path: PathBuf,
+    opened: OnceCell<Arc<SeenRows>>,
+}
+
+impl Rows {
+    /// Rows in a state folder.
+    pub fn new(state: &Path) -> Rows {
+        Rows { path: state.join(ROWS_FILE), opened: OnceCell::new() }
+    }
+
+    /// Opens it; what fails is tried again by the next who asks.
+    async fn open(&self) -> Result<&Arc<SeenRows>, String> {
+        let path = self.path.clone();
+        let open = || async move {
+            let opened = tokio::task::spawn_blocking(move || SeenRows::open(&path)).await;
+            opened.unwrap_or_else(|error| Err(error.to_string())).map(Arc::new)
+        };
+        self.opened.get_or_try_init(open).await
+    }
+}
+
 /// Runs one check and brings its result back, whatever happens.
-async fn run(order: RunOrder, handle: &Handle, kit: &Kit, shared: &Shared) {
+async fn run(order: RunOrder, handle: &Handle, kit: &Kit, shared: &Shared, seen: &Rows) {
     let started = clock::now();
     handle.health.lateness.observe(started.since(order.slot));
-    let outcome = Guarded(pin!(run_program(&order.check, kit, shared))).await;
+    let outcome = Guarded(pin!(run_program(&order, kit, shared, seen, started))).await;
     let outcome = Box::new(outcome.unwrap_or_else(|panic| broken("panic", panic)));
     handle.health.runs.fetch_add(1, Relaxed);
     handle.input(Input::Result { check: order.check, run: order.run, started, outcome }).await;
 }
 
-async fn run_program(name: &Name, kit: &Kit, shared: &Shared) -> Outcome {
-    let Some((program, timeout)) = kit.programs.get(name) else {
+async fn run_program(
+    order: &RunOrder,
+    kit: &Kit,
+    shared: &Shared,
+    rows: &Rows,
+    now: Timestamp,
+) -> Outcome {
+    let Some(Runnable { program, timeout, lookback }) = kit.programs.get(&order.check) else {
         return broken("start", "it was removed from the config before it could start".into());
     };
-    let run = Run { check: name, timeout: *timeout, shared };
+    let seen = match lookback {
+        Some(_) => match rows.open().await {
+            Ok(seen) => Some(seen),
+            Err(why) => return broken("store", why),
+        },
+        None => None,
+    };
+    let lookback = lookback.as_deref().map(|policy| Look {
+        policy,
+        source: kit.sources.get(&policy.source).map(|source| &**source),
+        windows: &order.windows,
+        seen,
+        now,
+    });
+    let run = Run { check: &order.check, timeout: *timeout, shared, lookback };
     match tokio::time::timeout(*timeout + GRACE, program.run(&run)).await {
         Ok(outcome) => outcome,
         Err(_) => broken("timeout", format!("it did not end within {:?} and was given up on", *timeout + GRACE)),

@@ -1,0 +1,374 @@
+//! Look-backs through the engine: a warehouse that fills, runs that fail and are slow, an agent that is killed.
+//!
+//! Every due minute within the walk must be judged once, whatever happens in between (S2.7), and every result goes to
+//! the handler (S2.8). `WATCHBELL_SEED=n` plays one seed.
+
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+use watchbell_core::{
+    config::{Capabilities, CheckPolicy, NotifierPolicy, Pace, Policy, SourcePlace, SourcePolicy},
+    engine::{Effects, Input, RunOrder, State, World, step},
+    model::{Action, EventKind, Name, Outcome, Receipt, Rows, Severity, SourceNews, Timestamp},
+    schedule::Schedule,
+    state::lookback::{Days, Expectation, Lookback, Minutes, count, minute_of},
+};
+
+const CHECK: &str = "//web-1/dwmon/orders";
+const START: Timestamp = Timestamp::from_secs(1_767_600_000); // Monday, 2026-01-05T08:00:00Z
+
+fn every_minute(lookback_s: u64, min: u64) -> Expectation {
+    Expectation {
+        part: None,
+        severity: Severity::Critical,
+        days: Days { weekdays: 0x7f, holidays: false },
+        hours: 0xff_ffff,
+        minutes: Minutes::OfHour((1 << 60) - 1),
+        lookback: Duration::from_secs(lookback_s),
+        min: Some(min),
+        max: Some(20),
+    }
+}
+
+fn lookback(expect: Vec<Expectation>) -> Lookback {
+    Lookback {
+        source: Name::new("warehouse"),
+        expect,
+        zone: jiff::tz::TimeZone::UTC,
+        holidays: BTreeSet::new(),
+        delay: Duration::ZERO,
+        retention: Duration::from_secs(5 * 86_400),
+        extra: Some(serde_json::json!({ "alert": "devops@nerds.com" })),
+    }
+}
+
+fn policy(lookback: Lookback) -> Arc<Policy> {
+    let mut check = CheckPolicy::bare(Name::new(CHECK), vec![Name::new("ops")]);
+    check.schedule = Some(Schedule::every(Duration::from_secs(60), CHECK));
+    check.on_result = vec![Name::new("hook")];
+    check.lookback = Some(Arc::new(lookback));
+    let source = SourcePolicy {
+        name: Name::new("warehouse"),
+        file: "main.toml".into(),
+        place: SourcePlace::Command {
+            line: vec!["true".into()],
+            shell: false,
+            cwd: "/".into(),
+            env: BTreeMap::new(),
+            format: Default::default(),
+        },
+        connections_max: 4,
+        rows_max: 1000,
+        connect_timeout: Duration::from_secs(5),
+    };
+    let notifier = |name: &str| {
+        let capabilities = Capabilities { edits: false, digests: false, acknowledges: false, gap_ms: 0 };
+        let pace = Pace { gap: Duration::ZERO, in_flight_max: usize::MAX };
+        let (kind, fallback, targets) = ("log", None, vec![]);
+        let policy = NotifierPolicy { name: Name::new(name), kind, capabilities, pace, fallback, targets };
+        (Name::new(name), Arc::new(policy))
+    };
+    let mut policy = Policy::default();
+    policy.agent.name = Name::new("web-1");
+    policy.agent.digest_above = usize::MAX;
+    policy.checks = [(check.name.clone(), Arc::new(check))].into();
+    policy.notifiers = [notifier("ops"), notifier("hook")].into();
+    policy.sources = [(source.name.clone(), Arc::new(source))].into();
+    Arc::new(policy)
+}
+
+/// An agent, a warehouse, a clock, and what the handler was told.
+struct Play {
+    policy: Arc<Policy>,
+    world: World,
+    stored: State,
+    now: Timestamp,
+    rows: Vec<Timestamp>,
+    under_way: Vec<(Timestamp, RunOrder, Option<Outcome>)>,
+    results: Vec<Value>,
+    told: Vec<(Action, Name, String)>,
+    events: Vec<String>,
+}
+
+impl Play {
+    fn new(lookback: Lookback) -> Play {
+        let policy = policy(lookback);
+        let world = World::new(policy.clone(), State::default());
+        let mut play = Play {
+            policy,
+            world,
+            stored: State::default(),
+            now: START,
+            rows: Vec::new(),
+            under_way: Vec::new(),
+            results: Vec::new(),
+            told: Vec::new(),
+            events: Vec::new(),
+        };
+        play.input(Input::Start { agent_id: "a".into() });
+        play
+    }
+
+    fn input(&mut self, input: Input) {
+        let mut effects = step(&mut self.world, self.now, input);
+        let commit = effects.take_commit(&self.world.state);
+        for row in &commit.rows {
+            match &row.value {
+                Some(value) => self.stored.put_row(row.table, &row.key, value).unwrap(),
+                None => self.stored.remove_row(row.table, &row.key),
+            }
+        }
+        assert_eq!(self.stored, self.world.state);
+        let texts = commit.events.iter().filter(|e| e.kind == EventKind::Result).map(|e| e.text.clone());
+        self.events.extend(texts);
+        self.perform(effects);
+    }
+
+    fn perform(&mut self, effects: Effects) {
+        for order in effects.runs {
+            self.under_way.push((self.now, order, None));
+        }
+        for order in effects.sends {
+            let delivery = &order.delivery;
+            if delivery.notifier.as_str() == "hook" {
+                self.results.push(delivery.event.original.clone().unwrap());
+            } else {
+                self.told.push((delivery.action, delivery.event.name.clone(), delivery.event.text.clone()));
+            }
+            self.input(Input::Delivered { id: order.id, receipt: Receipt::default() });
+        }
+    }
+
+    /// Ends the oldest run, with what the warehouse had when it began.
+    fn end_run(&mut self, away: bool) {
+        if self.under_way.is_empty() {
+            return;
+        }
+        let (started, order, _) = self.under_way.remove(0);
+        let problem = away.then(|| "connection refused".to_owned());
+        let mut outcome = Outcome { inconclusive: away, ..Outcome::default() };
+        outcome.source = Some(SourceNews { source: Name::new("warehouse"), problem });
+        if !away {
+            let mut there: Vec<Timestamp> = self.rows.clone();
+            there.sort();
+            let counts = count(&there, &order.windows);
+            outcome.rows = Some(Box::new(Rows { seen: there.len() as u64, new: 1, counts }));
+        }
+        let outcome = Box::new(outcome);
+        self.input(Input::Result { check: order.check, run: order.run, started, outcome });
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            self.now = self.now + Duration::from_secs(1);
+            if self.world.next_wake().is_some_and(|at| at <= self.now) {
+                self.input(Input::Wake);
+            }
+        }
+    }
+
+    /// Time passes, and queries answer at once.
+    fn run(&mut self, minutes: u64) {
+        for _ in 0..minutes * 60 {
+            self.pass(1);
+            while !self.under_way.is_empty() {
+                self.end_run(false);
+            }
+        }
+    }
+
+    fn killed_for(&mut self, minutes: u64) {
+        self.under_way.clear();
+        self.now = self.now + Duration::from_secs(60 * minutes);
+        self.world = World::new(self.policy.clone(), self.stored.clone());
+        self.input(Input::Start { agent_id: "a".into() });
+    }
+
+    fn minutes(&self) -> Vec<i64> {
+        let epoch = |result: &Value| (result["epoch"].as_i64().unwrap() - START.as_secs()) / 60;
+        self.results.iter().filter(|r| r["late"] == false).map(epoch).collect()
+    }
+}
+
+/// S2.7: the agent is killed for 25 minutes; with a look-back of 180 s every due minute is judged exactly once.
+#[test]
+fn an_outage_within_the_walk_loses_no_minute() {
+    let mut play = Play::new(lookback(vec![every_minute(180, 0)]));
+    play.run(10);
+    play.killed_for(25);
+    play.run(10);
+    let last = *play.minutes().last().unwrap();
+    assert!(last >= 43, "{last}");
+    let first = play.minutes()[0];
+    assert_eq!(play.minutes(), (first..=last).collect::<Vec<_>>());
+    assert!(!play.events.iter().any(|text| text.contains("beyond")), "{:?}", play.events);
+}
+
+/// S2.7: of an outage of 3 hours, the minutes beyond the walk are one event with their number.
+#[test]
+fn an_outage_beyond_the_walk_is_counted() {
+    let mut play = Play::new(lookback(vec![every_minute(180, 0)]));
+    play.run(10);
+    let before = *play.minutes().last().unwrap();
+    play.killed_for(180);
+    play.run(5);
+    let minutes = play.minutes();
+    let after = *minutes.iter().find(|m| **m > before).unwrap();
+    let beyond = after - before - 1;
+    assert_eq!(minutes.iter().filter(|m| **m > before).count() as i64, minutes.last().unwrap() - after + 1);
+    let told: Vec<&String> = play.events.iter().filter(|text| text.contains("beyond")).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with(&format!("{beyond} minutes from ")), "{beyond}: {told:?}");
+    assert!(beyond >= 150 && after - before <= 180, "{before} {after}");
+}
+
+/// S2.7: a longer look-back raises no old alarms: what was judged stays judged.
+#[test]
+fn a_longer_look_back_judges_nothing_again() {
+    let mut play = Play::new(lookback(vec![every_minute(60, 0)]));
+    play.run(20);
+    let before = play.minutes();
+    play.policy = policy(lookback(vec![every_minute(3600, 10)]));
+    play.input(Input::Reload(play.policy.clone()));
+    play.run(5);
+    let after = play.minutes();
+    assert_eq!(after[..before.len()], before);
+    assert_eq!(after.len(), after.iter().collect::<BTreeSet<_>>().len(), "{after:?}");
+}
+
+/// S2.8: what a handler gets.
+#[test]
+fn a_result_says_all_there_is() {
+    let mut play = Play::new(lookback(vec![every_minute(180, 5)]));
+    play.rows = (0..600).step_by(30).map(|s| START + Duration::from_secs(s)).collect();
+    play.run(6);
+    let result = play.results.iter().find(|r| r["epoch"] == START.as_secs() + 240).unwrap();
+    let expect = serde_json::json!({
+        "checker": CHECK, "expectation": null, "count": 5, "min": 5, "max": 20, "status": "GOOD", "late": false,
+        "epoch": START.as_secs() + 240, "time": "2026-01-05T08:04:00+00:00", "lookback_seconds": 180,
+        "extra": { "alert": "devops@nerds.com" },
+    });
+    assert_eq!(*result, expect);
+}
+
+/// S2.8: too few rows is a fault of the checker that is told once; as many as wanted resolves it.
+#[test]
+fn bad_is_a_fault_and_good_resolves_it() {
+    let mut play = Play::new(lookback(vec![every_minute(180, 5)]));
+    play.rows = (0..300).step_by(30).map(|s| START + Duration::from_secs(s)).collect();
+    play.rows.extend([START - Duration::from_secs(30); 6]);
+    play.run(20);
+    let actions: Vec<_> = play.told.iter().map(|(action, name, _)| (*action, name.as_str())).collect();
+    assert_eq!(actions, [(Action::Trigger, CHECK)], "{:?}", play.told);
+    assert!(play.told[0].2.contains("at least 5 wanted"), "{:?}", play.told);
+    let now = play.now;
+    play.rows.extend((0..10).map(|n| now + Duration::from_secs(n)));
+    play.run(2);
+    assert_eq!(play.told.len(), 2, "{:?}", play.told);
+    assert_eq!(play.told[1].0, Action::Resolve);
+}
+
+/// S2.3: each expectation is judged by itself, and is a fault of its own.
+#[test]
+fn expectations_are_faults_of_their_own() {
+    let part = |part: &str, e: Expectation| Expectation { part: Some(part.into()), ..e };
+    let never = Expectation { hours: 0, ..every_minute(60, 1000) };
+    let expect = vec![part("few", every_minute(60, 100)), part("fine", every_minute(60, 0)), part("never", never)];
+    let mut play = Play::new(lookback(expect));
+    play.run(3);
+    let faults: Vec<&str> = play.world.state.faults.keys().map(|name| name.as_str()).collect();
+    assert_eq!(faults, ["//web-1/dwmon/orders#few"]);
+    // One that the config does not have any more is wrong no more.
+    play.policy = policy(lookback(vec![part("fine", every_minute(60, 0))]));
+    play.input(Input::Reload(play.policy.clone()));
+    play.run(2);
+    assert_eq!(play.world.state.faults.len(), 0);
+}
+
+/// Rows that come late make a bad minute good, late, and it is told as such.
+#[test]
+fn late_rows_mend_a_minute() {
+    let hourly = Expectation { minutes: Minutes::OfHour(1), ..every_minute(3600, 3) };
+    let mut play = Play::new(lookback(vec![hourly]));
+    play.run(65);
+    assert_eq!(play.told.len(), 1, "{:?}", play.told);
+    play.rows = vec![START + Duration::from_secs(1800); 4];
+    play.run(2);
+    assert_eq!(play.told.len(), 2, "{:?}", play.told);
+    assert!(play.told[1].0 == Action::Resolve, "{:?}", play.told);
+    let late: Vec<_> = play.results.iter().filter(|r| r["late"] == true).collect();
+    assert_eq!(late.len(), 1);
+    assert_eq!((&late[0]["status"], &late[0]["count"]), (&Value::from("GOOD"), &Value::from(4)));
+    assert!(play.events.iter().any(|text| text.starts_with("good after all: 4 rows")), "{:?}", play.events);
+}
+
+/// One source's outage is one fault of the agent, and loses no minute.
+#[test]
+fn a_source_that_is_away_is_one_fault() {
+    let mut play = Play::new(lookback(vec![every_minute(180, 0)]));
+    play.run(3);
+    for _ in 0..4 {
+        play.pass(60);
+        play.end_run(true);
+    }
+    let faults: Vec<_> = play.world.state.faults.values().map(|f| (f.name.as_str(), f.message.as_str())).collect();
+    assert_eq!(faults, [("web-1#source-warehouse", "connection refused")]);
+    play.run(2);
+    assert_eq!(play.world.state.faults.len(), 0);
+    let minutes = play.minutes();
+    assert_eq!(minutes, (minutes[0]..=*minutes.last().unwrap()).collect::<Vec<_>>());
+}
+
+/// A source that the config has no more is not wrong any more.
+#[test]
+fn a_source_that_is_removed_is_not_wrong() {
+    let mut play = Play::new(lookback(vec![every_minute(180, 0)]));
+    play.pass(60);
+    play.end_run(true);
+    assert_eq!(play.world.state.faults.len(), 1);
+    let mut without = Policy::clone(&play.policy);
+    without.sources.clear();
+    play.input(Input::Reload(Arc::new(without)));
+    assert_eq!(play.world.state.faults.len(), 0);
+}
+
+/// S2.7: whatever fails, is slow or is killed, minutes are judged once, in order, and those beyond the walk are counted.
+#[test]
+fn whatever_happens_minutes_are_judged_once() {
+    let seeds = match std::env::var("WATCHBELL_SEED") {
+        Ok(seed) => {
+            let seed: u64 = seed.parse().unwrap();
+            seed..seed + 1
+        }
+        Err(_) => 1..40,
+    };
+    for seed in seeds {
+        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut below = |n: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % n
+        };
+        let mut play = Play::new(lookback(vec![every_minute(300, 1)]));
+        for _ in 0..200 {
+            match below(10) {
+                0 => play.killed_for(below(20)),
+                1 => play.rows.push(play.now - Duration::from_secs(below(600))),
+                2 => play.end_run(true),
+                3..6 => play.end_run(false),
+                _ => play.pass(below(90)),
+            }
+        }
+        play.run(3);
+        let minutes = play.minutes();
+        let newest = (minute_of(play.now).as_secs() - START.as_secs()) / 60;
+        assert!(minutes.is_sorted_by(|a, b| a < b), "WATCHBELL_SEED={seed}: {minutes:?}");
+        let span = minutes.last().unwrap() - minutes[0] + 1;
+        let count = |text: &String| text.split_once(" minutes from ").and_then(|(n, _)| n.parse::<i64>().ok());
+        let beyond: i64 = play.events.iter().filter_map(count).sum();
+        assert_eq!(minutes.len() as i64 + beyond, span, "WATCHBELL_SEED={seed}: {minutes:?}");
+        assert!(newest - minutes.last().unwrap() <= 1, "WATCHBELL_SEED={seed}: {newest}");
+    }
+}
