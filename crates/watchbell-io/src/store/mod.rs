@@ -43,6 +43,9 @@ pub use local::{DECISIONS_KEPT_MAX, EVENTS_KEPT_MAX, KEEP, Opened, PURGE_SLICE_M
 pub use lock::{Holder, holder};
 pub use schema::VERSION as SCHEMA_VERSION;
 
+/// The file of a state folder that look-backs keep rows in.
+pub const ROWS_FILE: &str = "rows.db";
+
 use std::{
     fs::{DirBuilder, File, OpenOptions},
     io,

@@ -22,7 +22,7 @@ use watchbell_io::{
     shared::Shared,
     query::Source,
     source::{Look, Program, Run},
-    store::seen::{ROWS_FILE, SeenRows},
+    store::{ROWS_FILE, seen::SeenRows},
 };
 
 /// A probe ends by its time limit on its own; one that does not is given up on after this much more.
