@@ -174,7 +174,11 @@ async fn main() {
     // Every check is due once in each minute; ask for the whole minute at its end.
     let begun = Instant::now();
     bench.run_all(START + Duration::from_secs(121)).await;
-    println!("a minute: {CHECKS} checks, {} judgements in {:.2} s (wanted: 5 s)", bench.judged, begun.elapsed().as_secs_f64());
+    println!(
+        "a minute: {CHECKS} checks, {} judgements in {:.2} s (wanted: 5 s)",
+        bench.judged,
+        begun.elapsed().as_secs_f64()
+    );
     bench.judged = 0;
     let later = START + WEEK;
     fill_warehouse(&bench.folder, later);

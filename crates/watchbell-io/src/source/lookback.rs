@@ -27,25 +27,24 @@ use watchbell_core::{
 };
 
 /// Beside what all look-backs have: who decides which rows are dropped.
-const OWN: &[Key] = &[
-    Key {
-        name: "purge",
-        shape: Shape::Strings,
-        doc: "A command that decides once an hour which rows are dropped, in place of `retention`: it prints an epoch in \
-              seconds, or `{ \"delete_older_than_epoch\": N }`; nothing drops nothing. What a look-back still needs stays. \
-              `cwd` and `env` are its folder and variables.",
-    },
-    Key { name: "shell", shape: Shape::Boolean, doc: "Give the `purge` line to `/bin/sh`." },
-    Key { name: "cwd", shape: Shape::String, doc: "The folder that `purge` runs in. Default: the config folder." },
-    Key { name: "env", shape: Shape::Other, doc: "Variables for `purge`; values may be secrets by reference." },
-];
-const KEYS: [Key; OWN.len() + QUERY_KEYS.len()] = joined();
+const PURGE: Key = Key {
+    name: "purge",
+    shape: Shape::Strings,
+    doc: "A command that decides once an hour which rows are dropped, in place of `retention`: it prints an epoch in \
+          seconds, or `{ \"delete_older_than_epoch\": N }`; nothing drops nothing. What a look-back still needs stays. The keys \
+          of commands (`cwd`, `env` …) are for it.",
+};
+const KEYS: [Key; QUERY_KEYS.len() + 1 + options::KEYS.len()] = joined();
 
 const fn joined<const N: usize>() -> [Key; N] {
-    let mut all = [QUERY_KEYS[0]; N];
+    let mut all = [PURGE; N];
     let mut at = 0;
     while at < N {
-        all[at] = if at < QUERY_KEYS.len() { QUERY_KEYS[at] } else { OWN[at - QUERY_KEYS.len()] };
+        if at < QUERY_KEYS.len() {
+            all[at] = QUERY_KEYS[at];
+        } else if at > QUERY_KEYS.len() {
+            all[at] = options::KEYS[at - QUERY_KEYS.len() - 1];
+        }
         at += 1;
     }
     all
@@ -116,6 +115,16 @@ fn read(r: &mut Reader<'_>) -> Option<Program> {
     let query = r.require_string("query")?;
     let rows_max = r.integer("rows_max", 1..=ROWS_MAX).and_then(|n| usize::try_from(n).ok());
     let purge = if r.has("purge") { options::read_command(r, "purge") } else { None };
+    if !r.has("purge") {
+        // The folder is always there: the loader adds it.
+        let _ = r.string("cwd");
+        for key in options::KEYS.iter().map(|key| key.name).filter(|key| *key != "cwd") {
+            if r.has(key) {
+                r.error(key, format!("`{key}` has no meaning without `purge`"))
+                    .hint("remove it: a query is no command");
+            }
+        }
+    }
     Some(Arc::new(Query { query, rows_max, purge, purged_at: AtomicI64::new(0) }))
 }
 
@@ -247,7 +256,10 @@ async fn decided(command: &Command, check: &Name, needed: Timestamp) -> Result<O
     match number {
         Some(Value::Number(number)) => Ok(number.as_f64().map(|epoch| Timestamp::from_secs(epoch as i64))),
         Some(Value::Null | Value::Object(_)) => Ok(None),
-        _ => Err(format!("`purge` printed `{}`: wanted is an epoch in seconds", text.chars().take(80).collect::<String>())),
+        _ => Err(format!(
+            "`purge` printed `{}`: wanted is an epoch in seconds",
+            text.chars().take(80).collect::<String>()
+        )),
     }
 }
 
@@ -255,7 +267,8 @@ async fn decided(command: &Command, check: &Name, needed: Timestamp) -> Result<O
 fn count_alone(rows: Vec<Row>, windows: &[Window]) -> Rows {
     let mut keys = BTreeSet::new();
     let seen = rows.len() as u64;
-    let mut times: Vec<Timestamp> = rows.into_iter().filter(|row| keys.insert(row.key.clone())).map(|r| r.time).collect();
+    let mut times: Vec<Timestamp> =
+        rows.into_iter().filter(|row| keys.insert(row.key.clone())).map(|r| r.time).collect();
     times.sort();
     Rows { seen, new: times.len() as u64, counts: count(&times, windows) }
 }

@@ -17,8 +17,8 @@ pub(crate) mod testing;
 mod tls;
 
 pub use crate::shared::BoxFuture;
-pub use lookback::Look;
 use crate::shared::Shared;
+pub use lookback::Look;
 use std::{fmt::Debug, sync::Arc, time::Duration};
 use watchbell_core::{
     config::Kind,

@@ -14,8 +14,8 @@ use watchbell_core::{
     config::{CheckPolicy, Policy},
     engine::{Input, State, World, step},
     model::{
-        Action, Counted, Decision, Delivery, EventState, Exit, Failure, Fault, Hardness, Name, Outcome, Receipt, Severity,
-        Timestamp, Verdict, Window,
+        Action, Counted, Decision, Delivery, EventState, Exit, Failure, Fault, Hardness, Name, Outcome, Receipt,
+        Severity, Timestamp, Verdict, Window,
     },
     state::lookback::{self, Lookback, minute_of},
 };
@@ -320,7 +320,13 @@ impl Tested {
             line("result", &outcome.summary);
         }
         if let Some(rows) = &outcome.rows {
-            line("rows", &format!("{} in the answer, {} of them with a key of their own; rows seen before are not counted here", rows.seen, rows.new));
+            line(
+                "rows",
+                &format!(
+                    "{} in the answer, {} of them with a key of their own; rows seen before are not counted here",
+                    rows.seen, rows.new
+                ),
+            );
         }
         for expected in &self.expected {
             line("expect", expected);

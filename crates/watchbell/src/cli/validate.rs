@@ -6,11 +6,11 @@ use super::{
 };
 use serde_json::json;
 use std::{collections::BTreeMap, path::PathBuf};
-use watchbell_io::query;
 use watchbell_core::config::{
     Problems, render, to_json,
     tree::{FileId, Span},
 };
+use watchbell_io::query;
 
 /// Check a config: every mistake with its place and what to do
 #[derive(clap::Args, Debug)]

@@ -165,8 +165,7 @@ fn parts(
     });
     let programs = programs.collect();
     let sources = query::sources(&policy.sources, before);
-    let kit =
-        Kit { deliver_timeout: policy.agent.deliver_timeout, programs, sources, notifiers: loaded.notifiers };
+    let kit = Kit { deliver_timeout: policy.agent.deliver_timeout, programs, sources, notifiers: loaded.notifiers };
     let name = policy.agent.name.clone();
     (policy, ConfigView { name, settings: loaded.agent, problems: loaded.problems }, kit)
 }

@@ -4,8 +4,8 @@
 use super::{checklog::CheckLogs, clock, engine::Out, handle::Handle, samples::SampleLog};
 use std::{
     collections::{BTreeMap, HashMap},
-    path::{Path, PathBuf},
     panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
     pin::{Pin, pin},
     sync::{Arc, RwLock, atomic::Ordering::Relaxed},
     task::{Context, Poll},
@@ -19,8 +19,8 @@ use watchbell_core::{
 };
 use watchbell_io::{
     notify::{Attempt, Channel},
-    shared::Shared,
     query::Source,
+    shared::Shared,
     source::{Look, Program, Run},
     store::{ROWS_FILE, seen::SeenRows},
 };
@@ -129,13 +129,7 @@ async fn run(order: RunOrder, handle: &Handle, kit: &Kit, shared: &Shared, seen:
     handle.input(Input::Result { check: order.check, run: order.run, started, outcome }).await;
 }
 
-async fn run_program(
-    order: &RunOrder,
-    kit: &Kit,
-    shared: &Shared,
-    rows: &Rows,
-    now: Timestamp,
-) -> Outcome {
+async fn run_program(order: &RunOrder, kit: &Kit, shared: &Shared, rows: &Rows, now: Timestamp) -> Outcome {
     let Some(Runnable { program, timeout, lookback }) = kit.programs.get(&order.check) else {
         return broken("start", "it was removed from the config before it could start".into());
     };
