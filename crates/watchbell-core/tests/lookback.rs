@@ -117,7 +117,7 @@ impl Play {
         let commit = effects.take_commit(&self.world.state);
         for row in &commit.rows {
             match &row.value {
-                Some(value) => self.stored.put_row(row.table, &row.key, value).unwrap(),
+                Some(value) => self.stored.put_row(row.table, &row.key, value).expect("a row that was just written"),
                 None => self.stored.remove_row(row.table, &row.key),
             }
         }
@@ -134,7 +134,7 @@ impl Play {
         for order in effects.sends {
             let delivery = &order.delivery;
             if delivery.notifier.as_str() == "hook" {
-                self.results.push(delivery.event.original.clone().unwrap());
+                self.results.push(delivery.event.original.clone().expect("a result"));
             } else {
                 self.told.push((delivery.action, delivery.event.name.clone(), delivery.event.text.clone()));
             }
@@ -188,7 +188,7 @@ impl Play {
     }
 
     fn minutes(&self) -> Vec<i64> {
-        let epoch = |result: &Value| (result["epoch"].as_i64().unwrap() - START.as_secs()) / 60;
+        let epoch = |result: &Value| (result["epoch"].as_i64().expect("an epoch") - START.as_secs()) / 60;
         self.results.iter().filter(|r| r["late"] == false).map(epoch).collect()
     }
 }
