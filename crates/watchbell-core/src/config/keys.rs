@@ -317,7 +317,11 @@ pub const SOURCE_KEYS: &[Key] = &[
         "Where queries are asked: `sqlite:PATH` (relative to the config folder), `postgres://USER@HOST/DATABASE` (Redshift too), \
          `mysql://…`, `mariadb://…`, `odbc:DSN=…`, `http://…`, `https://…`.",
     ),
-    key("password", Shape::Secret, "The password, where it is not part of `url`."),
+    key(
+        "password",
+        Shape::Secret,
+        "The password, where it is not part of `url`. Over HTTP, where `url` names no user, a bearer token.",
+    ),
     key("ca", Shape::String, "A file of certificates to trust besides the usual ones. Relative to the config folder."),
     key(
         "connections",

@@ -212,28 +212,32 @@ fn shape_schema(shape: Shape) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Capabilities;
+    use crate::config::{Capabilities, keys::QUERY_KEYS};
 
     const NONE: Capabilities = Capabilities { edits: false, digests: false, acknowledges: false, gap_ms: 0 };
     const KINDS: Kinds<(), ()> = Kinds {
-        checks: &[Kind {
-            key: "ping",
-            doc: "Pings.",
-            example: "[check.x]\nping = \"a\"",
-            keys: &[
-                Key { name: "ping", shape: Shape::String, doc: "The host | address." },
-                Key { name: "how", shape: Shape::Choice(&["icmp", "udp"]), doc: "How." },
-            ],
-            capabilities: NONE,
-            read: |_| Some(()),
-        }],
+        checks: &[
+            Kind {
+                key: "ping",
+                doc: "Pings.",
+                example: "[check.x]\nping = \"a\"",
+                keys: &[
+                    Key { name: "ping", shape: Shape::String, doc: "The host | address." },
+                    Key { name: "how", shape: Shape::Choice(&["icmp", "udp"]), doc: "How." },
+                ],
+                capabilities: NONE,
+                read: |_| Some(()),
+            },
+            Kind { key: QUERY, doc: "", example: "", keys: QUERY_KEYS, capabilities: NONE, read: |_| Some(()) },
+        ],
         notifiers: &[Kind { key: "log", doc: "", example: "", keys: &[], capabilities: NONE, read: |_| Some(()) }],
     };
 
     #[test]
     fn the_reference_names_every_key() {
         let text = reference_markdown(KINDS);
-        for key in AGENT_KEYS.iter().chain(CHECK_KEYS).chain(NOTIFIER_KEYS).chain(TOKEN_KEYS) {
+        let lookbacks = QUERY_KEYS.iter().chain(EXPECT_KEYS).chain(SOURCE_KEYS);
+        for key in AGENT_KEYS.iter().chain(CHECK_KEYS).chain(NOTIFIER_KEYS).chain(TOKEN_KEYS).chain(lookbacks) {
             assert!(text.contains(&format!("| `{}` | ", key.name)), "{}", key.name);
         }
         assert!(text.contains("### Checks with `ping`\n\nPings.\n\n```toml\n[check.x]\nping = \"a\"\n```\n"));
@@ -247,7 +251,11 @@ mod tests {
         assert_eq!(checks[0]["required"], json!(["ping"]));
         assert_eq!(checks[0]["properties"]["how"]["enum"], json!(["icmp", "udp"]));
         assert_eq!(checks[0]["properties"]["retry"]["type"], "integer");
-        assert_eq!(checks[1]["required"], json!(["passive"]));
+        assert_eq!(checks[1]["required"], json!(["query", "source", "expect"]));
+        assert_eq!(checks[1]["properties"]["expect"]["items"]["properties"]["min"]["type"], "integer");
+        assert_eq!(checks[2]["required"], json!(["passive"]));
+        let source = &schema["properties"]["source"]["additionalProperties"]["properties"];
+        assert_eq!(source["method"]["enum"], json!(["GET", "POST"]));
         let notifier = &schema["properties"]["notify"]["additionalProperties"]["anyOf"][0];
         assert_eq!(notifier["properties"]["kind"]["const"], "log");
         assert_eq!(

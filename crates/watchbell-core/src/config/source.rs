@@ -120,9 +120,9 @@ enum Family {
 
 /// Keys that mean something only to some: (key, to whom, in words).
 const ONLY: &[(&str, &[Family], &str)] = &[
-    ("password", &[Family::Server, Family::Odbc, Family::Http], "an address that wants a password"),
-    ("ca", &[Family::Server, Family::Http], "databases and HTTP over the network"),
-    ("connect_timeout", &[Family::Sqlite, Family::Server, Family::Odbc, Family::Http], "addresses"),
+    ("password", &[Family::Server, Family::Odbc, Family::Http], "servers and ODBC"),
+    ("ca", &[Family::Server, Family::Http], "database servers and HTTP"),
+    ("connect_timeout", &[Family::Server, Family::Odbc, Family::Http], "servers and ODBC"),
     ("method", &[Family::Http], "`http:` and `https:`"),
     ("headers", &[Family::Http], "`http:` and `https:`"),
     ("format", &[Family::Http, Family::Command], "HTTP and commands"),

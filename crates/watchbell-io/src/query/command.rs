@@ -44,7 +44,10 @@ pub(super) fn open(policy: &Arc<SourcePolicy>) -> Result<Box<dyn Place>, String>
     if line.first().is_none_or(|program| program.trim().is_empty()) {
         return Err("`command` names no program".to_owned());
     }
-    let line = if *shell { Line::shell(&line.join(" ")) } else { Line::Words(line.clone()) };
+    let line = match shell {
+        true => Line::parse(&line.join(" ")).ok_or("`command` names no program")?,
+        false => Line::Words(line.clone()),
+    };
     let cwd = Some(PathBuf::from(cwd)).filter(|cwd| !cwd.as_os_str().is_empty());
     let command = Command { cwd, env: env.clone(), output_max: OUTPUT_HARD_MAX, ..Command::new(line) };
     Ok(Box::new(Program { command, decoder: Decoder::new(format)? }))

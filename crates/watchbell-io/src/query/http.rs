@@ -6,7 +6,7 @@
 //!   parameters with `&` between. So `https://h/api/?tenant=7` and the query `orders?limit=10` is
 //!   `https://h/api/orders?tenant=7&limit=10`; an empty query is the address itself. Lines of a query are put together
 //!   without anything between, so that each parameter may have a line of its own; what an address can't hold is escaped.
-//! - **POST** (`post = true`): the query is the body, unchanged. Its `Content-Type` is what it looks like: JSON where it
+//! - **POST** (`method = "POST"`): the query is the body, unchanged. Its `Content-Type` is what it looks like: JSON where it
 //!   begins with `{` or `[`, XML with `<`, a form where it is `name=value` pairs without blanks, else plain text.
 //!
 //! # Who asks
@@ -44,7 +44,7 @@ use watchbell_core::{
 
 /// One paragraph for the reference.
 pub const DOC: &str = "A web server that answers rows as JSON or CSV. With GET the query is a path, parameters, or both \
-                       (`orders?limit=100`), and is joined to the address; with `post = true` it is the body. `password` \
+                       (`orders?limit=100`), and is joined to the address; with `method = \"POST\"` it is the body. `password` \
                        goes with the user in the address (Basic), or without one as a bearer token; `headers` may hold \
                        secrets too.";
 
@@ -298,7 +298,7 @@ async fn refused(response: &mut Response, at: &str) -> Trouble {
         300..=399 => "; it leads elsewhere, where secrets are not sent: set the address it leads to",
         401 | 403 | 407 => "; check the password or token and what it may do",
         404 | 410 => "; check the address and the query's path",
-        405 => "; should it be asked with `post = true`, or without?",
+        405 => "; should it be asked with `method = \"POST\"`, or without?",
         408 | 429 => "; it wants fewer questions",
         _ => "",
     };
