@@ -7,6 +7,8 @@
 
 TOUR_STATE ?= target/tour
 PYTHON := target/test-python/bin/python
+# ODBC is built and tested wherever unixODBC is installed (`make deps` does); looked for when it is used.
+ODBC = $(shell [ -e /usr/include/sql.h ] && echo --features odbc)
 export WATCHBELL_TEST_PYTHON ?= $(CURDIR)/$(PYTHON)
 
 run:
@@ -14,11 +16,11 @@ run:
 	tools/tour target/quick/watchbell $(TOUR_STATE)
 
 test: deps lint
-	cargo test --workspace --quiet
+	cargo test --workspace --quiet $(ODBC)
 
 lint:
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	cargo clippy --workspace --all-targets --quiet $(ODBC) -- -D warnings
 
 deps: $(PYTHON)
 	tools/deps

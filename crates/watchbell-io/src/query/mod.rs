@@ -4,10 +4,11 @@
 //! A place reads and never writes: it asks in a read-only transaction where the datastore has such, with a time limit
 //! of its own on the datastore's side where it can, so that a query that is given up on does not go on there.
 
-mod postgres;
 mod command;
 mod decode;
 mod http;
+mod odbc;
+mod postgres;
 mod sql;
 mod sqlite;
 #[cfg(test)]
@@ -81,6 +82,7 @@ pub const SCHEMES: &[Scheme] = &[
         example: "postgres://watchbell@db.example/app?sslmode=require",
         open: postgres::open,
     },
+    Scheme { words: &["odbc"], doc: odbc::DOC, example: "odbc:DSN=warehouse;UID=watchbell", open: odbc::open },
     Scheme { words: &["https", "http"], doc: http::DOC, example: "https://api.example.com/v1", open: http::open },
 ];
 
