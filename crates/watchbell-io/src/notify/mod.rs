@@ -2,7 +2,7 @@
 
 pub mod command;
 pub mod email;
-pub(crate) mod http_retry;
+mod http_retry;
 pub mod log;
 pub mod pagerduty;
 pub mod slack;

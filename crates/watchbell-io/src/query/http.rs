@@ -19,13 +19,11 @@
 //! is away; every other status, and rows that can't be read, that the query is wrong. No text holds a secret.
 
 use super::{Ask, Place, Trouble, decode::Decoder, sql::working_time};
-use crate::{
-    notify::http_retry::{ANSWER_MAX_BYTES, Mask, place, url_problem},
-    shared::{
-        BoxFuture,
-        http::{Http as Clients, read_certificates},
-        secret,
-    },
+use crate::shared::{
+    BoxFuture,
+    http::{Http as Clients, read_certificates},
+    mask::{Mask, place, url_problem},
+    secret,
 };
 use reqwest::{
     Client, Response,
@@ -52,6 +50,8 @@ pub const DOC: &str = "A web server that answers rows as JSON or CSV. With GET t
 pub const BODY_BYTES_MAX: usize = 64 << 20;
 /// So many redirects are followed.
 pub const REDIRECTS_MAX: usize = 5;
+/// At most so many bytes are read of an answer that says what is wrong.
+pub const REFUSAL_BYTES_MAX: usize = 64 << 10;
 /// Values of these headers are no secrets.
 const PLAIN_HEADERS: [HeaderName; 3] = [ACCEPT, CONTENT_TYPE, USER_AGENT];
 
@@ -286,7 +286,7 @@ async fn refused(response: &mut Response, at: &str) -> Trouble {
     // A body that breaks off does not change what the status said.
     while let Ok(Some(chunk)) = response.chunk().await {
         said.extend_from_slice(&chunk);
-        if said.len() >= ANSWER_MAX_BYTES {
+        if said.len() >= REFUSAL_BYTES_MAX {
             break;
         }
     }

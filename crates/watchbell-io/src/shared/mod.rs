@@ -3,6 +3,7 @@
 pub mod aws;
 pub mod http;
 pub mod jq;
+pub mod mask;
 pub mod net;
 pub mod process;
 pub mod secret;

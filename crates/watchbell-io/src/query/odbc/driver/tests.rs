@@ -4,7 +4,7 @@ use super::super::super::testing::{PASSWORD, ask, ask_within, policy, postgres, 
 use super::*;
 use crate::{query::Source, source::testing::scratch};
 use std::path::PathBuf;
-use watchbell_core::config::Secret;
+use watchbell_core::{config::Secret, wire::rows::key_text};
 
 /// Whether this driver is installed; in CI it must be.
 fn driver(name: &str) -> bool {
@@ -23,9 +23,9 @@ fn database(name: &str) -> (PathBuf, Source) {
     let connection = rusqlite::Connection::open(&path).unwrap();
     connection
         .execute_batch(
-            "create table kept (n integer, d decimal(9,2), f double, t varchar(20), at timestamp, b blob, big text);
-             insert into kept values (1, 1.50, 0.25, 'ä€', '2026-03-01 09:30:00', x'00ff', 'x');
-             insert into kept values (9007199254740993, null, null, '', null, null, null);",
+            "create table kept (n integer, d decimal(9,2), f double, t varchar(20), at timestamp);
+             insert into kept values (1, 1.50, 0.25, 'ä€', '2026-03-01 09:30:00');
+             insert into kept values (9007199254740993, null, null, '', null);",
         )
         .unwrap();
     (dir, source(policy(&format!("odbc:Driver=SQLite3;Database={}", path.display()), None)))
@@ -39,11 +39,12 @@ async fn sqlite_answers_through_odbc() {
     }
     let (dir, source) = database("odbc-sqlite");
     assert_eq!(source.preflight(), Vec::<String>::new());
-    let answer = ask(&source, "select n, d, f, t, at, b from kept order by n").await.unwrap();
-    assert_eq!(answer.columns, ["n", "d", "f", "t", "at", "b"]);
+    let answer = ask(&source, "select n, d, f, t, at from kept order by n").await.unwrap();
+    assert_eq!(answer.columns, ["n", "d", "f", "t", "at"]);
     let civil = Cell::Civil("2026-03-01T09:30:00".parse().unwrap());
     assert_eq!(answer.rows[0][0], Cell::Integer(1));
-    assert_eq!(answer.rows[0][2..], [Cell::Float(0.25), Cell::Text("ä€".to_owned()), civil, Cell::Bytes(vec![0, 255])]);
+    assert_eq!(key_text(&answer.rows[0][1]).as_deref(), Some("1.5"));
+    assert_eq!(answer.rows[0][2..], [Cell::Float(0.25), Cell::Text("ä€".to_owned()), civil]);
     assert_eq!(answer.rows[1][0], Cell::Integer(9_007_199_254_740_993));
     assert_eq!(answer.rows[1][4], Cell::Null);
     assert_eq!(answer.rows[1][3], Cell::Text(String::new()));
