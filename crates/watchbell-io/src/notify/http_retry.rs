@@ -11,7 +11,6 @@ use crate::shared::secret;
 use reqwest::{RequestBuilder, header::HeaderMap};
 use std::{
     error::Error,
-    fmt,
     time::{Duration, Instant, SystemTime},
 };
 use watchbell_core::{config::Secret, model::Failure};
