@@ -7,6 +7,7 @@
 mod command;
 mod decode;
 mod http;
+mod mysql;
 mod odbc;
 mod postgres;
 mod sql;
@@ -81,6 +82,12 @@ pub const SCHEMES: &[Scheme] = &[
         doc: postgres::DOC,
         example: "postgres://watchbell@db.example/app?sslmode=require",
         open: postgres::open,
+    },
+    Scheme {
+        words: &["mysql", "mariadb"],
+        doc: mysql::DOC,
+        example: "mysql://watchbell@db.example/app?ssl-mode=REQUIRED",
+        open: mysql::open,
     },
     Scheme { words: &["odbc"], doc: odbc::DOC, example: "odbc:DSN=warehouse;UID=watchbell", open: odbc::open },
     Scheme { words: &["https", "http"], doc: http::DOC, example: "https://api.example.com/v1", open: http::open },

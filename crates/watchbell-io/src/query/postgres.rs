@@ -270,6 +270,7 @@ mod tests {
         Case {
             url,
             password: None,
+            from: "",
             types: types(),
             million: "select n, repeat('x', 100) from generate_series(1, 1000000) as t(n)",
             hang: "select pg_sleep(600)",

@@ -217,6 +217,7 @@ mod tests {
         Case {
             url: url.to_owned(),
             password: None,
+            from: "",
             types: vec![
                 ("1", Cell::Integer(1)),
                 ("-9223372036854775808", Cell::Integer(i64::MIN)),

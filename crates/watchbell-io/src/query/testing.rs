@@ -31,6 +31,8 @@ const PLENTY: Duration = Duration::from_secs(30);
 pub(crate) struct Case {
     pub(crate) url: String,
     pub(crate) password: Option<&'static str>,
+    /// What the expressions of `types` are selected from.
+    pub(crate) from: &'static str,
     /// Expressions and what they are.
     pub(crate) types: Vec<(&'static str, Cell)>,
     /// Makes a million rows.
@@ -106,7 +108,7 @@ pub(crate) async fn suite(case: &Case) {
 
 async fn types(case: &Case, source: &Source) {
     let columns: Vec<String> = case.types.iter().enumerate().map(|(i, (sql, _))| format!("{sql} as c{i}")).collect();
-    let answer = ask(source, &format!("select {}", columns.join(", "))).await.unwrap();
+    let answer = ask(source, &format!("select {} {}", columns.join(", "), case.from)).await.unwrap();
     for ((sql, expect), (name, got)) in case.types.iter().zip(answer.columns.iter().zip(&answer.rows[0])) {
         assert_eq!(got, expect, "`{sql}` in `{name}`");
     }
@@ -196,6 +198,35 @@ pub(crate) fn postgres() -> Option<&'static Server> {
     let hanging = "select count(*) from pg_stat_activity where state = 'active' and query like '%pg_sleep(600)%' \
                    and pid <> pg_backend_pid()";
     let start = || start("postgres", "postgres", script, &setup).map(|s| Server { connection, hanging, ..s });
+    SERVER.get_or_init(start).as_ref()
+}
+
+/// MariaDB; none, and loudly, where it is not installed.
+pub(crate) fn mariadb() -> Option<&'static Server> {
+    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+    let script = "
+        mariadb-install-db --no-defaults --datadir=$PWD/data --auth-root-authentication-method=normal --skip-test-db
+        mariadbd --no-defaults --datadir=$PWD/data --socket=$PWD/socket --port=$PORT --bind-address=127.0.0.1 \
+            --skip-name-resolve --skip-log-bin --innodb-flush-log-at-trx-commit=0 --innodb-buffer-pool-size=16M \
+            --ssl-cert=$PWD/server.pem --ssl-key=$PWD/server.key --max-connections=30 &
+        server=$!
+        until mariadb-admin --no-defaults -S $PWD/socket -u root ping; do kill -0 $server; sleep 0.05; done
+        mariadb --no-defaults -S $PWD/socket -u root <setup.sql";
+    let setup = format!(
+        "create user watch identified by '{PASSWORD}';
+         create database app character set utf8mb4; use app; set sql_mode = ''; set time_zone = '+00:00';
+         create table kept (n int); insert into kept values (1); grant all on app.* to watch;
+         create database other; create table other.hidden (n int);
+         create table typed (tiny tinyint, bits bit(3), allbits bit(64), yr year, f float, word varchar(9), long_text longtext,
+            kind enum('a', 'b'), doc json, bin binary(2), blo blob, at timestamp, zero datetime(6), nothing datetime);
+         insert into typed values (-128, 5, 18446744073709551615, 2024, 1.1, 'fünf', 'lang', 'b', '{{\"a\": 1}}', x'0100',
+            x'ff01', from_unixtime(1700000000), '0000-00-00', null);
+         grant file on *.* to watch;"
+    );
+    let connection = "select connection_id()";
+    let hanging = "select count(*) from information_schema.processlist where info like '%sleep(600)%' \
+                   and id <> connection_id()";
+    let start = || start("mysql", "mariadbd", script, &setup).map(|s| Server { connection, hanging, ..s });
     SERVER.get_or_init(start).as_ref()
 }
 
