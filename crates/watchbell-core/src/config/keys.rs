@@ -131,7 +131,7 @@ pub const CHECK_KEYS: &[Key] = &[
         "timeout",
         Shape::Duration,
         "How long a run may take. Default: the agent's `timeout_percent` of `every`, at most `1m`; with `cron` `1m`; \
-         a flake an hour, a job a day.",
+         a query `50s`, a flake an hour, a job a day.",
     ),
     key(
         "missed",
