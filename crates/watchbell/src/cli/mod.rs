@@ -2,12 +2,16 @@
 //! standard error; exit codes are 0 fine, 1 found problems, 2 wrong use.
 
 mod ack;
+mod backtest;
 mod checks;
 mod client;
 mod completions;
 mod down;
 mod exec;
 mod faults;
+mod heat;
+mod histogram;
+mod history;
 mod man;
 mod next;
 mod place;
@@ -19,6 +23,7 @@ mod squelch;
 mod squelches;
 mod status;
 mod store;
+mod suggest;
 mod table;
 mod test;
 mod token;
@@ -62,6 +67,9 @@ enum Command {
     Faults(faults::Args),
     Checks(checks::Args),
     Slow(slow::Args),
+    Histogram(histogram::Args),
+    Suggest(suggest::Args),
+    Backtest(backtest::Args),
     Why(why::Args),
     Squelch(squelch::Args),
     Unsquelch(unsquelch::Args),
@@ -88,6 +96,9 @@ pub fn main() -> ExitCode {
         Command::Faults(args) => args.run(&place),
         Command::Checks(args) => args.run(&place),
         Command::Slow(args) => args.run(&place),
+        Command::Histogram(args) => args.run(&place),
+        Command::Suggest(args) => args.run(&place),
+        Command::Backtest(args) => args.run(&place),
         Command::Why(args) => args.run(&place),
         Command::Squelch(args) => args.run(&place),
         Command::Unsquelch(args) => args.run(&place),

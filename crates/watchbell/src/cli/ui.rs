@@ -104,7 +104,7 @@ pub fn warn(text: &str) {
 }
 
 fn complain(word: &str, text: &str) {
-    let paint = Paint { on: wants_colour(io::stderr().is_terminal()) };
+    let paint = Paint::stderr();
     let word = paint.bold(if word == "error" { RED } else { YELLOW }, word);
     let mut lines = text.lines();
     note(&format!("{word}: {}", lines.next().unwrap_or_default()));
@@ -133,6 +133,11 @@ impl Paint {
     /// For standard output, as it is.
     pub fn stdout() -> Paint {
         Paint { on: wants_colour(io::stdout().is_terminal()) }
+    }
+
+    /// For standard error, as it is.
+    pub fn stderr() -> Paint {
+        Paint { on: wants_colour(io::stderr().is_terminal()) }
     }
 
     fn code(self, code: &str, text: &str) -> String {

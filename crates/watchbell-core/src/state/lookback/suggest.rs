@@ -18,9 +18,9 @@ use crate::model::{Severity, Timestamp, Window};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Less history than this says too little about a week.
-pub const SEEN_MIN: Duration = Duration::from_secs(7 * 86_400);
+pub const SEEN_WANTED: Duration = Duration::from_secs(7 * 86_400);
 /// So many look-backs must fit into the history.
-pub const LOOKBACKS_MIN: u32 = 7;
+pub const LOOKBACKS_WANTED: u32 = 7;
 /// Lines are so many spreads from the median.
 pub const LINE_SPREADS: f64 = 4.0;
 /// What is farther than so many spreads from the median is taken for an incident.
@@ -37,9 +37,9 @@ const MIDDLE_HALF_SPREADS: f64 = 1.349;
 /// hours on each weekday with half of the rows are worth a line, one such hour is not.
 const LINE_COST: f64 = 3.0;
 /// So many windows at the same time of the week say what is usual then.
-const USUAL_MIN: usize = 3;
+const USUAL_COUNT: usize = 3;
 /// A day is cut into at most so many parts.
-const PARTS_MAX: usize = 5;
+const PARTS_A_DAY: usize = 5;
 
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -111,7 +111,7 @@ impl Basis {
 pub enum TooLittle {
     /// There are no rows.
     NoRows,
-    /// The history is shorter than [`SEEN_MIN`], or than [`LOOKBACKS_MIN`] look-backs.
+    /// The history is shorter than [`SEEN_WANTED`], or than [`LOOKBACKS_WANTED`] look-backs.
     Short {
         /// How long it is.
         seen: Duration,
@@ -139,7 +139,7 @@ pub fn suggest(policy: &Lookback, times: &[Timestamp], ask: &Ask) -> Result<Sugg
     }
     let begin = ask.period.from.max(ask.period.known_from);
     let seen = ask.period.until.since(begin);
-    let wanted = SEEN_MIN.max(ask.lookback.saturating_mul(LOOKBACKS_MIN));
+    let wanted = SEEN_WANTED.max(ask.lookback.saturating_mul(LOOKBACKS_WANTED));
     if seen < wanted {
         return Err(TooLittle::Short { seen, wanted });
     }
@@ -304,7 +304,7 @@ impl Week {
         let costs: Vec<Vec<f64>> = (0..24).map(|begin| self.costs_from(days, &hours[begin..])).collect();
         // cheapest[parts - 1][end] and where its last part begins
         let mut cheapest: Vec<Vec<(f64, usize)>> = vec![(0..24).map(|end| (LINE_COST + costs[0][end], 0)).collect()];
-        for parts in 1..PARTS_MAX {
+        for parts in 1..PARTS_A_DAY {
             let before = &cheapest[parts - 1];
             let at = |end: usize| {
                 let with = |begin: usize| (before[begin - 1].0 + LINE_COST + costs[begin][end - begin], begin);
@@ -313,7 +313,7 @@ impl Week {
             cheapest.push((0..24).map(at).collect());
         }
         let last = |parts: &usize| cheapest[*parts][23].0;
-        let mut parts = (0..PARTS_MAX).min_by(|a, b| last(a).total_cmp(&last(b))).unwrap_or(0);
+        let mut parts = (0..PARTS_A_DAY).min_by(|a, b| last(a).total_cmp(&last(b))).unwrap_or(0);
         let (cost, mut end) = (last(&parts), 23);
         let mut cut = Vec::new();
         loop {
@@ -391,7 +391,7 @@ impl Usual {
             of_week.entry((w.day, w.hour, w.minute)).or_default().push(w.count);
             of_day.entry((w.hour, w.minute)).or_default().push(w.count);
         }
-        let enough = |counts: Vec<u64>| Some(counts).filter(|counts| counts.len() >= USUAL_MIN).and_then(median);
+        let enough = |counts: Vec<u64>| Some(counts).filter(|counts| counts.len() >= USUAL_COUNT).and_then(median);
         Usual {
             of_week: of_week.into_iter().filter_map(|(at, counts)| Some((at, enough(counts)?))).collect(),
             of_day: of_day.into_iter().filter_map(|(at, counts)| Some((at, enough(counts)?))).collect(),
