@@ -86,7 +86,8 @@ fn checker_or_new(conn: &Connection, name: &str) -> rusqlite::Result<i64> {
     Ok(id)
 }
 
-fn slot(checker: i64, hash: i64) -> i64 {
+/// Where a key with this hash is looked for.
+pub(super) fn slot(checker: i64, hash: i64) -> i64 {
     checker << HASH_BITS | hash
 }
 

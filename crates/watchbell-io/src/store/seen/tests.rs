@@ -71,7 +71,8 @@ fn assert_sound(rows: &SeenRows) {
 #[test]
 fn a_key_keeps_its_first_time() {
     type Results<'a> = &'a [(&'a [(&'a str, i64)], u64)];
-    let cases: &[(&str, Results, &[(&str, i64)])] = &[
+    type Case<'a> = (&'a str, Results<'a>, &'a [(&'a str, i64)]);
+    let cases: &[Case] = &[
         ("none", &[(&[], 0)], &[]),
         ("two keys", &[(&[("a", 1), ("b", 2)], 2)], &[("a", 1), ("b", 2)]),
         ("the same again", &[(&[("a", 1)], 1), (&[("a", 1)], 0)], &[("a", 1)]),
@@ -259,7 +260,9 @@ fn it_does_what_a_map_does() {
                     old.sort_unstable();
                     old.truncate(max);
                     assert_eq!(rows.purge(checker, before, max).unwrap(), old.len() as u64);
-                    old.iter().for_each(|(_, key)| drop(known.remove(key)));
+                    for (_, key) in &old {
+                        known.remove(key);
+                    }
                 }
                 _ => {
                     drop(rows);
@@ -326,8 +329,127 @@ fn a_reader_does_not_wait_for_the_writer() {
     while !done.load(SeqCst) {
         let count = aside.count(&name(), at(1), at(99)).unwrap();
         // Each result is there as a whole.
-        assert!(count >= last && count % 300 == 0, "{count} after {last}");
+        assert!(count >= last && count.is_multiple_of(300), "{count} after {last}");
         last = count;
     }
     writer.join().unwrap();
+}
+
+/// S2.5: rows that come scattered, under other times and in large results are told apart as few near ones are.
+#[test]
+fn large_results_are_told_apart() {
+    let dir = TempDir::new("seen");
+    let rows = SeenRows::open(&file(&dir)).unwrap();
+    let all: Vec<Row> = (0..3000).map(|n| row(&format!("{n}"), n % 100)).collect();
+    rows.add(&name(), &all, at(0)).unwrap();
+    let part = |step: usize, later: i64, from: i64| -> Vec<Row> {
+        (from..from + 2500).step_by(step).map(|n| row(&format!("{n}"), n % 100 + later)).collect()
+    };
+    for (step, later, from, new) in [
+        (1, 0, 0, 0),
+        (90, 0, 0, 0),
+        (1, 3, 0, 0),
+        (7, 500, 3, 0),
+        // Some of them are new.
+        (1, 500, 600, 100),
+        (1, 500, 2600, 2000),
+        (1, 0, 9000, 2500),
+    ] {
+        let result = part(step, later, from);
+        let added = rows.add(&name(), &result, at(0)).unwrap();
+        assert_eq!(added, Added { new, too_old: 0 }, "every {step}, {later} s later, from {from}");
+        assert_eq!(rows.add(&name(), &result, at(0)).unwrap().new, 0);
+        assert_sound(&rows);
+    }
+}
+
+#[test]
+fn bad_files_are_told() {
+    type Make = fn(&std::path::Path);
+    let cases: [(&str, Make, &[&str]); 5] = [
+        (
+            "no database",
+            |p| fs::write(p, "not a database at all, by far".repeat(50)).unwrap(),
+            &["is damaged", "aside"],
+        ),
+        (
+            "another program's",
+            |p| Connection::open(p).unwrap().execute_batch("CREATE TABLE x (y)").unwrap(),
+            &["another program", "aside"],
+        ),
+        (
+            "newer",
+            |p| {
+                drop(SeenRows::open(p).unwrap());
+                let sql = "INSERT INTO migration VALUES (99, 'watchbell 9.9.9', 0); PRAGMA user_version = 99";
+                Connection::open(p).unwrap().execute_batch(sql).unwrap();
+            },
+            &["watchbell 9.9.9", "schema 99", "rows.db.before-v2"],
+        ),
+        (
+            "not ours but of watchbell",
+            |p| {
+                drop(SeenRows::open(p).unwrap());
+                Connection::open(p).unwrap().execute_batch("DROP TABLE slot").unwrap();
+            },
+            &["not the database of seen rows"],
+        ),
+        ("a folder", |p| fs::create_dir(p).unwrap(), &["can't"]),
+    ];
+    for (what, make, parts) in cases {
+        let dir = TempDir::new("seen");
+        make(&file(&dir));
+        for error in [SeenRows::open(&file(&dir)).unwrap_err(), SeenRows::read_only(&file(&dir)).unwrap_err()] {
+            let there = parts.iter().filter(|p| error.contains(**p)).count();
+            assert!(there == parts.len() || what == "a folder", "{what}: {error}");
+        }
+    }
+    let dir = TempDir::new("seen");
+    let error = SeenRows::read_only(&file(&dir)).unwrap_err();
+    assert!(error.contains("there is no"), "{error}");
+    assert!(!file(&dir).exists());
+    let rows = SeenRows::open(&file(&dir)).unwrap();
+    assert_eq!(fs::metadata(file(&dir)).unwrap().permissions().mode() & 0o137, 0);
+    assert!(SeenRows::read_only(&file(&dir)).unwrap().add(&name(), &[row("a", 1)], at(0)).is_err());
+    // Taken away while it is used: nothing counts as stored any more.
+    assert_eq!(rows.add(&name(), &[row("b", 1)], at(0)).unwrap().new, 1);
+    fs::remove_file(file(&dir)).unwrap();
+    let error = rows.add(&name(), &[row("a", 1)], at(0)).unwrap_err();
+    assert!(error.contains("replaced or removed") && error.contains("restart"), "{error}");
+}
+
+/// One checker's error is its own, and what has failed is not stored; nor is it with a full disk.
+#[test]
+fn an_error_is_one_checkers() {
+    let dir = TempDir::new("seen");
+    let rows = Arc::new(SeenRows::open(&file(&dir)).unwrap());
+    let conn = Connection::open(file(&dir)).unwrap();
+    conn.execute_batch(
+        "CREATE TRIGGER t1 BEFORE INSERT ON seen WHEN new.key = 'bad' BEGIN SELECT raise(ABORT, 'no'); END;
+         CREATE TRIGGER t2 BEFORE INSERT ON seen WHEN new.key = 'worse' BEGIN SELECT raise(ROLLBACK, 'no'); END",
+    )
+    .unwrap();
+    // Held up, so that all of them are in one transaction.
+    conn.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let threads: Vec<_> = (0..40)
+        .map(|n| {
+            let rows = Arc::clone(&rows);
+            thread::spawn(move || {
+                let key = ["good", "bad", "good", "worse"][n % 4];
+                let result = [row("one", 1), row(key, 2), row("other", 3)];
+                (n, rows.add(&Name::new(format!("{n:02}")), &result, at(0)))
+            })
+        })
+        .collect();
+    thread::sleep(std::time::Duration::from_millis(300));
+    conn.execute_batch("COMMIT").unwrap();
+    for thread in threads {
+        let (n, added) = thread.join().unwrap();
+        let there = rows.count(&Name::new(format!("{n:02}")), at(0), at(9)).unwrap();
+        match n % 2 {
+            0 => assert_eq!((added.unwrap().new, there), (3, 3)),
+            _ => assert_eq!((added.is_err(), there), (true, 0)),
+        }
+    }
+    assert_sound(&rows);
 }
