@@ -84,6 +84,8 @@ fn firings_are_runs_of_bad_minutes() {
         all.sort();
         all
     };
+    // Three at 09:01:00, at 09:02:00 and at 09:04:00: none of them is in a window that begins or ends there.
+    let on_ends = [1, 2, 4].map(|at| vec![minute(9, at); 3]).concat();
     let office = |mut e: Expectation| {
         e.hours = 0b11 << 9;
         e
@@ -134,6 +136,16 @@ fn firings_are_runs_of_bad_minutes() {
             vec![line(3600, Some(100), None)],
             Period { from: minute(9, 0), until: minute(9, 2), known_from: minute(8, 1) },
             vec!["0 Mon 09:01..Mon 09:02 over - 2 bad 58..59 worst Mon 09:02 58 TooFew"],
+        ),
+        (
+            "both ends of a window are excluded",
+            &on_ends,
+            vec![line(120, None, Some(2))],
+            Period { from: minute(9, 0), until: minute(9, 8), ..day },
+            vec![
+                "0 Mon 09:02..Mon 09:03 over Mon 09:04 2 bad 3..3 worst Mon 09:02 3 TooMany",
+                "0 Mon 09:05..Mon 09:05 over Mon 09:06 1 bad 3..3 worst Mon 09:05 3 TooMany",
+            ],
         ),
         ("nothing", &gap, vec![], day, vec![]),
         ("no time", &gap, vec![line(60, Some(9), None)], Period { until: minute(0, 30), ..day }, vec![]),
@@ -230,7 +242,7 @@ prop_compose! {
     fn expectations()(
         weekdays in 0u8..128, holidays: bool, hours in 0u32..1 << 24, all_hours: bool,
         mask in any::<u64>(), step in 1u16..90, masked: bool,
-        lookback_secs in prop_oneof![1u64..120, 120u64..90_000],
+        lookback_secs in prop_oneof![1u64..120, 120u64..90_000, (1u64..200).prop_map(|minutes| minutes * 60)],
         min in proptest::option::of(0u64..12), over in proptest::option::of(0u64..12),
     ) -> Expectation {
         Expectation {
