@@ -224,7 +224,7 @@ pub(crate) fn mariadb() -> Option<&'static Server> {
          grant file on *.* to watch;"
     );
     let connection = "select connection_id()";
-    let hanging = "select count(*) from information_schema.processlist where info like '%sleep(600)%' \
+    let hanging = "select count(*) from information_schema.processlist where info like '%a.seq > b.seq%' \
                    and id <> connection_id()";
     let start = || start("mysql", "mariadbd", script, &setup).map(|s| Server { connection, hanging, ..s });
     SERVER.get_or_init(start).as_ref()
