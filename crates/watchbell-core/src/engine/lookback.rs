@@ -103,7 +103,7 @@ impl Step<'_> {
             let late = counted.minute <= before;
             let judged = Judged { policy: &policy, expectation, counted, verdict, late };
             if late {
-                self.judge_again(check, &judged);
+                self.judge_again(check, &judged, newest.contains_key(&counted.line));
                 continue;
             }
             self.judged(check, &judged);
@@ -113,8 +113,11 @@ impl Step<'_> {
                 ..Metric::new(part.clone().unwrap_or_default(), counted.count as f64)
             };
             outcome.metrics.push(metric);
-            if newest.get(&counted.line) != Some(&counted.minute) {
+            // What is good again says so in its own words.
+            if newest.get(&counted.line) != Some(&counted.minute) || verdict == Verdict::Good {
                 self.apply_one(check, &judged);
+            }
+            if newest.get(&counted.line) != Some(&counted.minute) {
                 continue;
             }
             spoken.insert(fault_name(check, expectation));
@@ -161,13 +164,14 @@ impl Step<'_> {
     fn apply_one(&mut self, check: &CheckPolicy, judged: &Judged<'_>) {
         let name = fault_name(check, judged.expectation);
         match judged.verdict {
-            Verdict::Good => self.clear(&name, ""),
+            Verdict::Good => self.clear(&name, &judged.text()),
             _ => self.found(check, &name, &Finding::new(judged.expectation.severity, judged.text())),
         }
     }
 
-    /// A minute that held too few rows was counted again.
-    fn judge_again(&mut self, check: &CheckPolicy, judged: &Judged<'_>) {
+    /// A minute that held too few rows was counted again. `superseded`: the run has a newer verdict, which speaks for the
+    /// expectation.
+    fn judge_again(&mut self, check: &CheckPolicy, judged: &Judged<'_>, superseded: bool) {
         if judged.verdict == Verdict::TooFew {
             return;
         }
@@ -175,7 +179,7 @@ impl Step<'_> {
         let minute = judged.counted.minute;
         let Some(state) = self.lookback_state(check) else { return };
         state.note(part, minute, judged.verdict);
-        let was_last = state.speaks_of(part) == Some(minute);
+        let was_last = state.speaks_of(part) == Some(minute) && !superseded;
         if was_last {
             state.spoke(part, minute, judged.verdict);
         }

@@ -46,6 +46,14 @@ pub const KINDS: Kinds<(), ()> = Kinds {
             capabilities: NONE,
             read: |r| r.require_string("nagios").map(drop),
         },
+        Kind {
+            key: "query",
+            doc: "",
+            example: "",
+            keys: watchbell_core::config::keys::QUERY_KEYS,
+            capabilities: NONE,
+            read: |r| r.require_string("query").map(drop),
+        },
     ],
     notifiers: &[
         notifier("plain", NONE),
