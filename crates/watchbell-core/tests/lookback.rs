@@ -28,6 +28,7 @@ fn every_minute(lookback_s: u64, min: u64) -> Expectation {
         hours: 0xff_ffff,
         minutes: Minutes::OfHour((1 << 60) - 1),
         lookback: Duration::from_secs(lookback_s),
+        inclusive: false,
         min: Some(min),
         max: Some(20),
     }
@@ -188,7 +189,7 @@ impl Play {
     }
 
     fn minutes(&self) -> Vec<i64> {
-        let epoch = |result: &Value| (result["epoch"].as_i64().expect("an epoch") - START.as_secs()) / 60;
+        let epoch = |result: &Value| (result["minute_epoch"].as_i64().expect("an epoch") - START.as_secs()) / 60;
         self.results.iter().filter(|r| r["late"] == false).map(epoch).collect()
     }
 }
@@ -245,10 +246,11 @@ fn a_result_says_all_there_is() {
     let mut play = Play::new(lookback(vec![every_minute(180, 5)]));
     play.rows = (0..600).step_by(30).map(|s| START + Duration::from_secs(s)).collect();
     play.run(6);
-    let result = play.results.iter().find(|r| r["epoch"] == START.as_secs() + 240).unwrap();
+    let result = play.results.iter().find(|r| r["minute_epoch"] == START.as_secs() + 240).unwrap();
     let expect = serde_json::json!({
-        "checker": CHECK, "expectation": null, "count": 5, "min": 5, "max": 20, "status": "GOOD", "late": false,
-        "epoch": START.as_secs() + 240, "time": "2026-01-05T08:04:00+00:00", "lookback_seconds": 180,
+        "checker_name": "orders", "check": CHECK, "expectation": null, "event_count": 5, "min_required": 5,
+        "max_allowed": 20, "check_status": "GOOD", "late": false, "minute_epoch": START.as_secs() + 240,
+        "minute_local_time": "2026-01-05T08:04:00+00:00", "lookback_seconds": 180,
         "extra": { "alert": "devops@nerds.com" },
     });
     assert_eq!(*result, expect);
@@ -301,7 +303,7 @@ fn late_rows_mend_a_minute() {
     assert!(play.told[1].0 == Action::Resolve, "{:?}", play.told);
     let late: Vec<_> = play.results.iter().filter(|r| r["late"] == true).collect();
     assert_eq!(late.len(), 1);
-    assert_eq!((&late[0]["status"], &late[0]["count"]), (&Value::from("GOOD"), &Value::from(4)));
+    assert_eq!((&late[0]["check_status"], &late[0]["event_count"]), (&Value::from("GOOD"), &Value::from(4)));
     assert!(play.events.iter().any(|text| text.starts_with("good after all: 4 rows")), "{:?}", play.events);
 }
 

@@ -55,7 +55,9 @@ const ALL: Days = Days { weekdays: 0b111_1111, holidays: true };
 /// loader finds out whether there is one.
 pub(super) fn read(zone: &TimeZone, r: &mut Reader<'_>) -> Option<Lookback> {
     let source = if r.has("source") { r.require_string("source") } else { no_source(r) };
-    let expect = read_expect(r);
+    let mut expect = read_expect(r);
+    let inclusive = r.choice("bounds", &[("strict", false), ("inclusive", true)]).unwrap_or_default();
+    expect.iter_mut().flatten().for_each(|e| e.inclusive = inclusive);
     let holidays = read_holidays(r);
     if let (Some(expect), true) = (&expect, r.has("holidays")) {
         if expect.iter().all(|e| e.days.holidays) {
@@ -239,6 +241,7 @@ fn read_one(r: &mut Reader<'_>) -> Option<Expectation> {
         hours: hours?,
         minutes: minutes?,
         lookback: lookback?,
+        inclusive: false,
         min,
         max,
     };

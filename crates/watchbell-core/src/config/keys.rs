@@ -256,6 +256,11 @@ pub const QUERY_KEYS: &[Key] = &[
         Shape::Duration,
         "How long seen rows are kept; what look-backs still need is kept in any case. Default: `5d`.",
     ),
+    key(
+        "bounds",
+        Shape::Choice(&["strict", "inclusive"]),
+        "Whether rows at the very ends of a window count: with `inclusive` they do. Default: `strict`.",
+    ),
     key("extra", Shape::Other, "Any value; it is passed on with every result."),
     key(
         "rows_max",

@@ -40,19 +40,21 @@ impl Judged<'_> {
         format!("{late}{}", self.policy.text(&self.counted))
     }
 
-    /// S2.8: what handlers get.
+    /// S2.8: what handlers get, in dwmon's own words where it has them.
     fn json(&self, check: &Name) -> serde_json::Value {
         let local = self.counted.minute.to_jiff().to_zoned(self.policy.zone.clone());
+        let name = check.rsplit('/').next().unwrap_or(check);
         json!({
-            "checker": check.as_str(),
+            "checker_name": name,
+            "check": check.as_str(),
             "expectation": self.expectation.part,
-            "count": self.counted.count,
-            "min": self.expectation.min,
-            "max": self.expectation.max,
-            "status": if self.verdict == Verdict::Good { "GOOD" } else { "BAD" },
+            "event_count": self.counted.count,
+            "min_required": self.expectation.min,
+            "max_allowed": self.expectation.max,
+            "check_status": if self.verdict == Verdict::Good { "GOOD" } else { "BAD" },
             "late": self.late,
-            "epoch": self.counted.minute.as_secs(),
-            "time": local.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
+            "minute_epoch": self.counted.minute.as_secs(),
+            "minute_local_time": local.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
             "lookback_seconds": self.expectation.lookback.as_secs(),
             "extra": self.policy.extra,
         })

@@ -46,15 +46,17 @@ pub struct Row {
     pub time: Timestamp,
 }
 
-/// A count that is asked for: how many rows have `from < time < minute`.
+/// A count that is asked for: how many rows have `from < time < until`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Window {
     /// Which of the check's expectations, from 0.
     pub line: usize,
-    /// The minute that is judged; the window ends before it.
+    /// The minute that is judged.
     pub minute: Timestamp,
     /// The window begins after it.
     pub from: Timestamp,
+    /// The window ends before it.
+    pub until: Timestamp,
     /// It was judged before and found to hold too few: rows that came late may mend that.
     pub again: bool,
 }

@@ -65,6 +65,8 @@ pub struct Expectation {
     pub minutes: Minutes,
     /// How far the window reaches back; whole seconds, at least one.
     pub lookback: Duration,
+    /// Rows at the very ends of the window count too.
+    pub inclusive: bool,
     /// At least so many rows.
     pub min: Option<u64>,
     /// At most so many.
@@ -177,7 +179,8 @@ impl Expectation {
 
     /// The window that is judged at a minute.
     pub fn window(&self, line: usize, minute: Timestamp) -> Window {
-        Window { line, minute, from: minute - self.lookback, again: false }
+        let beyond = if self.inclusive { Duration::from_micros(1) } else { Duration::ZERO };
+        Window { line, minute, from: minute - self.lookback - beyond, until: minute + beyond, again: false }
     }
 
     /// Minutes of one hour of a day at which this is judged: bit 0 is minute 0.
@@ -385,7 +388,7 @@ impl LookbackState {
 pub fn count(times: &[Timestamp], windows: &[Window]) -> Vec<Counted> {
     let within = |window: &Window| {
         let first = times.partition_point(|time| *time <= window.from);
-        let end = times.partition_point(|time| *time < window.minute);
+        let end = times.partition_point(|time| *time < window.until);
         u64::try_from(end.saturating_sub(first)).unwrap_or(u64::MAX)
     };
     windows.iter().map(|w| Counted { line: w.line, minute: w.minute, count: within(w) }).collect()

@@ -285,10 +285,10 @@ async fn count_seen(check: Name, rows: Vec<Row>, look: &Look<'_>, seen: Arc<Seen
             windows.retain(|window| !window.again);
         }
         let from = windows.iter().map(|w| w.from).min();
-        let until = windows.iter().map(|w| w.minute).max();
+        let until = windows.iter().map(|w| w.until).max();
         let apart = || {
             let one = |w: &Window| {
-                let count = seen.count(&check, w.from, w.minute)?;
+                let count = seen.count(&check, w.from, w.until)?;
                 Ok(watchbell_core::model::Counted { line: w.line, minute: w.minute, count })
             };
             windows.iter().map(one).collect::<Result<Vec<_>, String>>()

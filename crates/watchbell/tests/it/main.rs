@@ -6,6 +6,7 @@ mod command_line;
 mod examples;
 mod kill;
 mod look_back_tools;
+mod look_backs;
 mod operations;
 mod place;
 mod soak;

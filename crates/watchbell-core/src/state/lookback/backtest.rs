@@ -183,7 +183,7 @@ impl Slide {
             self.first += 1;
         }
         self.end = self.end.max(self.first);
-        while times.get(self.end).is_some_and(|time| *time < window.minute) {
+        while times.get(self.end).is_some_and(|time| *time < window.until) {
             self.end += 1;
         }
         u64::try_from(self.end - self.first).unwrap_or(u64::MAX)

@@ -20,6 +20,7 @@ fn every_minute(lookback_s: u64) -> Expectation {
         hours: 0xff_ffff,
         minutes: Minutes::OfHour((1 << 60) - 1),
         lookback: Duration::from_secs(lookback_s),
+        inclusive: false,
         min: Some(5),
         max: Some(20),
     }
@@ -48,6 +49,8 @@ fn counts_exclude_both_ends() {
         let times: Vec<Timestamp> = times.iter().map(|t| at(*t)).collect();
         assert_eq!(count(&times, &[window])[0].count, *expect, "{times:?}");
     }
+    let both = Expectation { inclusive: true, ..every_minute(180) }.window(0, at(180));
+    assert_eq!(count(&[at(-1), at(0), at(90), at(180), at(181)], &[both])[0].count, 3);
     let almost = [Timestamp::from_micros(at(0).as_micros() + 1), Timestamp::from_micros(at(180).as_micros() - 1)];
     assert_eq!(count(&almost, &[window])[0].count, 2);
 }

@@ -21,6 +21,7 @@ fn line(lookback_secs: u64, min: Option<u64>, max: Option<u64>) -> Expectation {
         hours: 0xff_ffff,
         minutes: Minutes::EveryFromMidnight(1),
         lookback: Duration::from_secs(lookback_secs),
+        inclusive: false,
         min,
         max,
     }
