@@ -1,7 +1,7 @@
 #!/bin/sh
 # Rows of the last hour, by the clock: an order every 12 seconds with a gap of two minutes in every six, a visitor
-# every 30 seconds. The query, on standard input, says which.
-read -r query
+# every 30 seconds. The query says which.
+query=$WATCHBELL_QUERY
 now=$(date +%s)
 echo key,time
 case $query in

@@ -354,8 +354,8 @@ pub const SOURCE_KEYS: &[Key] = &[
     key(
         "command",
         Shape::Strings,
-        "In place of `url`: a command that prints rows, as one line or as a list of a program and its arguments. The query is its standard \
-         input, and in the variable `WATCHBELL_QUERY`. A shell runs it only if it has shell syntax.",
+        "In place of `url`: a command that prints rows, as one line or as a list of a program and its arguments. It gets \
+         `{\"checker\", \"query\", \"source\", \"extra\"}` on standard input, and the query in the variable `WATCHBELL_QUERY`. A shell runs it only if it has shell syntax.",
     ),
     key("cwd", Shape::String, "The command's folder; relative to the config folder, which is the default."),
     key(

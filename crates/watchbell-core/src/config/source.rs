@@ -64,7 +64,8 @@ pub enum SourcePlace {
         /// Only for HTTP.
         http: HttpSource,
     },
-    /// A command that prints rows; the query is its standard input, and `WATCHBELL_QUERY` in its environment.
+    /// A command that prints rows. It gets `{"checker", "query", "source", "extra"}` on standard input, and the query as
+    /// `WATCHBELL_QUERY` in its environment.
     Command {
         /// Program and arguments; or, where `shell` is set, one command line as it was written.
         line: Vec<String>,

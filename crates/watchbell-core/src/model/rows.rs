@@ -21,7 +21,7 @@ pub enum Cell {
     /// Bytes.
     Bytes(Vec<u8>),
     /// A point in time.
-    Instant(Timestamp),
+    Time(Timestamp),
     /// Date and time of day without a zone: what they mean depends on the check's zone.
     Civil(jiff::civil::DateTime),
 }

@@ -208,7 +208,7 @@ pub fn key_text(cell: &Cell) -> Option<String> {
             let _ = write!(text, "{byte:02x}");
             text
         }),
-        Cell::Instant(at) => at.to_string(),
+        Cell::Time(at) => at.to_string(),
         Cell::Civil(at) => at.to_string(),
     })
 }
@@ -223,7 +223,7 @@ fn time_of(cell: &Cell, zone: &TimeZone) -> Result<Timestamp, Fault> {
         Cell::Decimal(text) | Cell::Text(text) => time_of_text(text.trim(), zone),
         // Some drivers give text as bytes.
         Cell::Bytes(bytes) => time_of_text(std::str::from_utf8(bytes).map_err(|_| Fault::NotATime)?.trim(), zone),
-        Cell::Instant(at) => plausible(*at),
+        Cell::Time(at) => plausible(*at),
         Cell::Civil(at) => plausible(local(*at, zone)?),
     }
 }
@@ -537,7 +537,7 @@ mod tests {
             (decimal("1e999999999"), "1e999999999"),
             (Cell::Bool(true), "true"),
             (Cell::Bytes(vec![0, 0xff, 0x10]), "00ff10"),
-            (Cell::Instant("2026-03-01T10:30:00.50+01:00".parse().unwrap()), "2026-03-01T09:30:00.5Z"),
+            (Cell::Time("2026-03-01T10:30:00.50+01:00".parse().unwrap()), "2026-03-01T09:30:00.5Z"),
             (civil("2026-03-01T09:30:00"), "2026-03-01T09:30:00"),
         ];
         for (cell, expect) in table {
@@ -578,7 +578,7 @@ mod tests {
             (civil("2026-03-29T02:30:00"), "2026-03-29T01:30:00Z"),
             (text("2026-10-25 02:30:00"), "2026-10-25T00:30:00Z"),
             (text("2026-10-25 02:30:00+01"), "2026-10-25T01:30:00Z"),
-            (Cell::Instant("2026-03-01T09:30:00Z".parse().unwrap()), "2026-03-01T09:30:00Z"),
+            (Cell::Time("2026-03-01T09:30:00Z".parse().unwrap()), "2026-03-01T09:30:00Z"),
             // Its edges.
             (Cell::Integer(315_532_800), "1980-01-01T00:00:00Z"),
             (text("2026-11-22T12:00:00Z"), "2026-11-22T12:00:00Z"),
@@ -632,13 +632,13 @@ mod tests {
             (Cell::Integer(20_260_301), "a date written as a number"),
             (text("20260301093000"), "a date written as a number"),
             (Cell::Integer(202_603_010_930), "a date written as a number"),
-            (Cell::Instant(Timestamp::ZERO), "is before 1980"),
-            (Cell::Instant(Timestamp::from_micros(i64::MAX)), "is after 2200"),
+            (Cell::Time(Timestamp::ZERO), "is before 1980"),
+            (Cell::Time(Timestamp::from_micros(i64::MAX)), "is after 2200"),
             (civil("-009999-01-01T00:00:00"), "is before 1980"),
             (civil("9999-12-31T23:59:59"), "is after 2200"),
             (text("9999-12-31T23:59:59Z"), "is after 2200"),
             (text("9999-12-31 23:59:59-18:00"), "is after 2200"),
-            (Cell::Instant("2026-11-22T12:00:00.000001Z".parse().unwrap()), "more than a day in the future"),
+            (Cell::Time("2026-11-22T12:00:00.000001Z".parse().unwrap()), "more than a day in the future"),
             (civil("2100-01-01T00:00:00"), "more than a day in the future"),
         ];
         for (cell, expect) in table {
@@ -692,7 +692,7 @@ mod tests {
                 .prop_map(Cell::Text),
             ".{0,12}".prop_map(Cell::Text),
             proptest::collection::vec(any::<u8>(), 0..12).prop_map(Cell::Bytes),
-            any::<i64>().prop_map(|n| Cell::Instant(Timestamp::from_micros(n))),
+            any::<i64>().prop_map(|n| Cell::Time(Timestamp::from_micros(n))),
             (-9999i16..=9999, 0i8..24).prop_map(|(y, h)| Cell::Civil(jiff::civil::date(y, 1, 1).at(h, 0, 0, 0))),
         ]
     }

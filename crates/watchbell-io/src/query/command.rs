@@ -1,5 +1,6 @@
-//! A command that prints rows as JSON or CSV (S2.4). The query is its standard input, and `WATCHBELL_QUERY` in its
-//! environment (but for one longer than [`VARIABLE_BYTES_MAX`], which the system would not pass on).
+//! A command that prints rows as JSON or CSV (S2.4). As dwmon's row commands, it gets `{"checker", "query", "source",
+//! "extra"}` on standard input; the query is also `WATCHBELL_QUERY` in its environment (but for one longer than
+//! [`VARIABLE_BYTES_MAX`], which the system would not pass on).
 //!
 //! A command that can't be started means that the source is away, an exit code other than 0 that the query is wrong: the
 //! last line of standard error says why. What it writes is not read beyond the limit of every command.
@@ -17,7 +18,7 @@ use crate::shared::{
 use std::{path::PathBuf, sync::Arc};
 use watchbell_core::{
     config::{Secret, SourcePlace, SourcePolicy},
-    model::{Answer, Exit},
+    model::{Answer, Exit, Name},
     wire::{run::describe_exit, text::clean},
 };
 
@@ -29,6 +30,7 @@ pub const VARIABLE_BYTES_MAX: usize = 100 * 1024;
 /// A command.
 #[derive(Debug)]
 struct Program {
+    source: Name,
     command: Command,
     decoder: Decoder,
 }
@@ -50,7 +52,7 @@ pub(super) fn open(policy: &Arc<SourcePolicy>) -> Result<Box<dyn Place>, String>
     };
     let cwd = Some(PathBuf::from(cwd)).filter(|cwd| !cwd.as_os_str().is_empty());
     let command = Command { cwd, env: env.clone(), output_max: OUTPUT_HARD_MAX, ..Command::new(line) };
-    Ok(Box::new(Program { command, decoder: Decoder::new(format)? }))
+    Ok(Box::new(Program { source: policy.name.clone(), command, decoder: Decoder::new(format)? }))
 }
 
 impl Place for Program {
@@ -60,7 +62,7 @@ impl Place for Program {
             if ask.query.len() <= VARIABLE_BYTES_MAX {
                 command.env.insert(VARIABLE.to_owned(), Secret::Value(ask.query.to_owned()));
             }
-            let ran = command.run(ask.query.as_bytes().to_vec(), working_time(ask.timeout)).await;
+            let ran = command.run(self.input(ask), working_time(ask.timeout)).await;
             let shown = one_line(&self.command.line.shown(), &[]);
             let printed = self.printed(ran, ask, &shown)?;
             let answer = self.decoder.decode(printed, ask.rows_max).await;
@@ -74,6 +76,13 @@ impl Place for Program {
 }
 
 impl Program {
+    fn input(&self, ask: &Ask<'_>) -> Vec<u8> {
+        let input = serde_json::json!({
+            "checker": ask.checker, "query": ask.query, "source": self.source.as_str(), "extra": ask.extra,
+        });
+        format!("{input}\n").into_bytes()
+    }
+
     fn printed(&self, ran: Ran, ask: &Ask<'_>, shown: &str) -> Result<Vec<u8>, Trouble> {
         let said = clean(&ran.raw.stderr);
         let said = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
@@ -140,7 +149,7 @@ mod tests {
             ("printf 'key,time\\na,1\\n'", 1),
             ("printf '[\"a\", 1]\\n[\"b\", 2]\\n'", 2),
             ("true", 0),
-            ("test \"$(cat)\" = \"$WATCHBELL_QUERY\" && echo '[[1,2]]'", 1),
+            ("grep -qF '{\"checker\":\"orders\",\"extra\":null,\"query\":\"' && echo '[[1,2]]'", 1),
             ("test \"$WATCHBELL_QUERY\" = \"select 'ä'\nfrom t\" && echo '[[1,2]]'", 1),
             ("echo warning >&2; echo '[[1,2]]'", 1),
         ] {

@@ -28,6 +28,10 @@ use watchbell_core::{
 pub struct Ask<'a> {
     /// What is asked, as it stands in the config.
     pub query: &'a str,
+    /// The check that asks, and what its config passes on, for commands.
+    pub checker: &'a str,
+    /// See `checker`.
+    pub extra: Option<&'a serde_json::Value>,
     /// At most so many rows are read; [`Answer::truncated`] says that there were more.
     pub rows_max: usize,
     /// How long it may take in all.

@@ -379,7 +379,7 @@ fn date(kind: ColumnType, parts: (u16, u8, u8, u8, u8, u8, u32)) -> Option<Cell>
     match kind {
         ColumnType::MYSQL_TYPE_TIMESTAMP | ColumnType::MYSQL_TYPE_TIMESTAMP2 => {
             let at = at.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-            Some(Cell::Instant(Timestamp::from_jiff(at.timestamp())))
+            Some(Cell::Time(Timestamp::from_jiff(at.timestamp())))
         }
         _ => Some(Cell::Civil(at)),
     }
@@ -455,7 +455,7 @@ mod tests {
             ("blo", Cell::Bytes(vec![255, 1])),
             ("cast('2024-02-29' as date)", civil("2024-02-29T00:00:00")),
             ("cast('2024-02-29 23:59:59.123456' as datetime(6))", civil("2024-02-29T23:59:59.123456")),
-            ("at", Cell::Instant(Timestamp::from_secs(1_700_000_000))),
+            ("at", Cell::Time(Timestamp::from_secs(1_700_000_000))),
             ("zero", text("0000-00-00 00:00:00.000000")),
             ("cast('-25:00:01' as time)", text("-25:00:01")),
             ("null", Cell::Null),

@@ -72,7 +72,7 @@ pub(crate) async fn ask_within(
     timeout: Duration,
 ) -> Result<Answer, Trouble> {
     let shared = Shared::new().unwrap();
-    source.ask(&Ask { query, rows_max, timeout, shared: &shared }).await
+    source.ask(&Ask { query, checker: "orders", extra: None, rows_max, timeout, shared: &shared }).await
 }
 
 pub(crate) async fn ask(source: &Source, query: &str) -> Result<Answer, Trouble> {

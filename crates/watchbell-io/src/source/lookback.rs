@@ -150,6 +150,11 @@ fn broken(what: &str, why: String) -> Outcome {
     Outcome { findings: vec![Finding::monitor(what, &why)], summary: why, inconclusive: true, ..Outcome::default() }
 }
 
+/// A check's own name, as dwmon's commands know it.
+fn short(check: &Name) -> &str {
+    check.rsplit('/').next().unwrap_or(check)
+}
+
 fn phase(name: &str, since: Instant) -> Phase {
     Phase { name: name.to_owned(), seconds: since.elapsed().as_secs_f64() }
 }
@@ -162,7 +167,14 @@ impl Query {
         };
         let asked = Instant::now();
         let rows_max = self.rows_max.unwrap_or(source.policy().rows_max);
-        let ask = Ask { query: &self.query, rows_max, timeout: run.timeout, shared: run.shared };
+        let ask = Ask {
+            query: &self.query,
+            checker: short(run.check),
+            extra: look.policy.extra.as_ref(),
+            rows_max,
+            timeout: run.timeout,
+            shared: run.shared,
+        };
         let answered = source.ask(&ask).await;
         let query_phase = phase("query", asked);
         let mut outcome = match answered {
@@ -210,6 +222,13 @@ impl Query {
         Outcome { findings, rows: Some(Box::new(rows)), phases: vec![phase("count", counting)], ..Outcome::default() }
     }
 
+    /// What a purge command is told: the same as a command that prints rows.
+    fn input(&self, check: &Name, policy: &Lookback) -> Value {
+        json!({
+            "checker": short(check), "query": self.query, "source": policy.source.as_str(), "extra": policy.extra,
+        })
+    }
+
     /// Drops old rows, once in a while.
     async fn purge(&self, run: &Run<'_>, look: &Look<'_>, seen: &Arc<SeenRows>) -> Result<(), String> {
         let last = match self.purged_at.load(Ordering::Relaxed) {
@@ -224,7 +243,9 @@ impl Query {
         let needed = look.now - look.policy.needed();
         let before = match &self.purge {
             None => Some(look.policy.keep_from(look.now)),
-            Some(command) => decided(command, run.check, needed).await?.map(|before| before.min(needed)),
+            Some(command) => {
+                decided(command, &self.input(run.check, look.policy)).await?.map(|before| before.min(needed))
+            }
         };
         let mut through = true;
         if let Some(before) = before {
@@ -240,8 +261,7 @@ impl Query {
 }
 
 /// What the purge command says: rows older than this are dropped.
-async fn decided(command: &Command, check: &Name, needed: Timestamp) -> Result<Option<Timestamp>, String> {
-    let input = json!({ "checker": check.as_str(), "needed_since_epoch": needed.as_secs() });
+async fn decided(command: &Command, input: &Value) -> Result<Option<Timestamp>, String> {
     let ran = command.run(input.to_string().into_bytes(), PURGE_TIMEOUT).await;
     let text = String::from_utf8_lossy(&ran.raw.stdout).trim().to_owned();
     if ran.raw.exit != Some(Exit::Code(0)) {

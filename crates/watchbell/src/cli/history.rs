@@ -326,6 +326,7 @@ mod tests {
             hours: 0xff_ffff,
             minutes: Minutes::EveryFromMidnight(1),
             lookback: Duration::from_secs(180),
+            inclusive: false,
             min: Some(5),
             max: Some(20),
         };

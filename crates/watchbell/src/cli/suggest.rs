@@ -290,6 +290,7 @@ mod tests {
             hours: 0xff_ffff,
             minutes: Minutes::EveryFromMidnight(20),
             lookback: Duration::from_secs(3600),
+            inclusive: false,
             min: Some(5),
             max: Some(20),
         };

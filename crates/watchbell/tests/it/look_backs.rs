@@ -80,7 +80,10 @@ fn handlers_get_every_result() {
     place.until("a result", || !results(&place).is_empty());
     let result = results(&place).remove(0);
     assert_eq!((&result["checker_name"], &result["check_status"]), (&"orders".into(), &"GOOD".into()));
-    assert_eq!((result["event_count"].as_u64(), result["min_required"].as_u64(), result["max_allowed"].as_u64()), (Some(1), Some(1), None));
+    assert_eq!(
+        (result["event_count"].as_u64(), result["min_required"].as_u64(), result["max_allowed"].as_u64()),
+        (Some(1), Some(1), None)
+    );
     assert_eq!((&result["extra"]["team"], result["lookback_seconds"].as_u64()), (&"shop".into(), Some(3600)));
     assert!(result["minute_epoch"].as_i64().is_some_and(|epoch| epoch % 60 == 0), "{result}");
     assert!(place.told().is_empty(), "a good minute wakes nobody");

@@ -34,7 +34,7 @@ pub fn cell(kind: u32, bytes: &[u8]) -> Cell {
             text.parse().ok().map(|day: jiff::civil::Date| Cell::Civil(day.to_datetime(jiff::civil::Time::midnight())))
         }
         oid::TIMESTAMP => text.parse().ok().map(Cell::Civil),
-        oid::TIMESTAMPTZ => text.parse().ok().map(|at| Cell::Instant(Timestamp::from_jiff(at))),
+        oid::TIMESTAMPTZ => text.parse().ok().map(|at| Cell::Time(Timestamp::from_jiff(at))),
         _ => None,
     };
     known.unwrap_or_else(|| Cell::Text(text.into_owned()))
