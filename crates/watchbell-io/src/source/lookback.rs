@@ -76,7 +76,7 @@ url = { env = "WAREHOUSE_URL" }
 const COUNTED_APART_MAX: usize = 8;
 
 /// So many times are read at once; beyond, each window is counted by itself.
-pub const TIMES_MAX: usize = 2_000_000;
+pub const TIMES_AT_ONCE_MAX: usize = 2_000_000;
 
 /// How often old rows are dropped.
 const PURGE_EVERY: Duration = Duration::from_secs(3600);
@@ -315,7 +315,7 @@ async fn count_seen(check: Name, rows: Vec<Row>, look: &Look<'_>, seen: Arc<Seen
         };
         let counts = match (from, until) {
             (Some(from), Some(until)) if windows.len() > COUNTED_APART_MAX => {
-                match seen.times(&check, from, until, TIMES_MAX) {
+                match seen.times(&check, from, until, TIMES_AT_ONCE_MAX) {
                     Ok(times) => count(&times, &windows),
                     Err(_) => apart()?,
                 }
