@@ -250,10 +250,7 @@ mod tests {
             ("'\\x00ff'::bytea", Cell::Bytes(vec![0, 255])),
             ("'2024-02-29'::date", civil("2024-02-29T00:00:00")),
             ("'2024-02-29 23:59:59.123456'::timestamp", civil("2024-02-29T23:59:59.123456")),
-            (
-                "'2024-03-01 01:30:00.5+05:30'::timestamptz",
-                Cell::Time(Timestamp::from_micros(1_709_236_800_500_000)),
-            ),
+            ("'2024-03-01 01:30:00.5+05:30'::timestamptz", Cell::Time(Timestamp::from_micros(1_709_236_800_500_000))),
             ("'1960-01-01 00:00:00+00'::timestamptz", Cell::Time(Timestamp::from_secs(-315_619_200))),
             ("'infinity'::timestamp", text("infinity")),
             ("'{\"a\": [1]}'::json", text("{\"a\": [1]}")),

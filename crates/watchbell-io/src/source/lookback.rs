@@ -330,3 +330,6 @@ async fn count_seen(check: Name, rows: Vec<Row>, look: &Look<'_>, seen: Arc<Seen
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(format!("the work was cut off: {error}")))
 }
+
+#[cfg(test)]
+mod tests;

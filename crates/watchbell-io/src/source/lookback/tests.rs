@@ -1,0 +1,248 @@
+//! Runs of a look-back on a real source and a real `rows.db`.
+
+use super::*;
+use crate::{query::sources, shared::Shared, source::KINDS};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::atomic::AtomicU32,
+};
+use watchbell_core::{
+    config::{Config, InputFile, Kinds, LoadOptions, Loaded, render},
+    model::Counted,
+    state::lookback::LookbackState,
+};
+
+/// A Monday, 2026-01-05T08:00:00Z.
+const NOW: Timestamp = Timestamp::from_secs(1_767_600_000);
+
+/// A folder with a warehouse in a file, and a check of it.
+struct Place {
+    folder: PathBuf,
+    loaded: Loaded<Program, ()>,
+    seen: Arc<SeenRows>,
+}
+
+impl Place {
+    fn new(check: &str, source: &str) -> Place {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("watchbell-look-{}-{n}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let loaded = load(&folder, &format!("[check.orders]\nsource = \"w\"\n{check}\n[source.w]\n{source}\n"));
+        let seen = Arc::new(SeenRows::open(&folder.join("rows.db")).unwrap());
+        Place { folder, loaded, seen }
+    }
+
+    /// A warehouse of orders.
+    fn orders(check: &str) -> Place {
+        let place = Place::new(&format!("query = 'SELECT id, at FROM orders'\n{check}"), "url = 'sqlite:w.db'");
+        place.sql("CREATE TABLE orders (id INTEGER, at INTEGER)");
+        place
+    }
+
+    fn sql(&self, sql: &str) {
+        rusqlite::Connection::open(self.folder.join("w.db")).unwrap().execute_batch(sql).unwrap();
+    }
+
+    fn policy(&self) -> Arc<Lookback> {
+        self.loaded.policy.checks.values().next().unwrap().lookback.clone().unwrap()
+    }
+
+    async fn look(&self, windows: &[Window], now: Timestamp) -> Outcome {
+        let (name, program) = self.loaded.programs.iter().next().unwrap();
+        let sources = sources(&self.loaded.policy.sources, &BTreeMap::new());
+        let policy = self.policy();
+        let look = Look {
+            policy: &policy,
+            source: sources.values().next().map(|source| &**source),
+            windows,
+            seen: Some(&self.seen),
+            now,
+        };
+        let timeout = self.loaded.policy.checks[name].timeout;
+        let shared = Shared::new().unwrap();
+        program.run(&Run { check: name, timeout, shared: &shared, lookback: Some(look) }).await
+    }
+
+    /// What the windows of a minute hold.
+    async fn counts(&self, minute: Timestamp) -> Vec<u64> {
+        let outcome = self.look(&self.policy().windows_at(minute), minute).await;
+        outcome.rows.unwrap_or_else(|| panic!("{:?}", outcome.findings)).counts.iter().map(|c| c.count).collect()
+    }
+
+    fn stored(&self) -> u64 {
+        self.seen.checkers().unwrap().iter().map(|(_, rows, _)| rows).sum()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn load(folder: &Path, text: &str) -> Loaded<Program, ()> {
+    let options = LoadOptions {
+        root: folder.display().to_string(),
+        default_agent_name: "host".into(),
+        local_zone: jiff::tz::TimeZone::UTC,
+    };
+    let mut config = Config::new(Kinds { checks: KINDS, notifiers: &[] }, options, |()| Vec::new());
+    let absolute = folder.join("app.toml").display().to_string();
+    config.update(vec![InputFile { path: "app.toml".into(), absolute, text: Ok(text.to_owned()) }]);
+    let loaded = config.assemble();
+    let errors = loaded.problems.list.iter().filter(|p| p.level == watchbell_core::config::Level::Error).count();
+    assert_eq!(errors, 0, "{}", render(&loaded.problems, false));
+    loaded
+}
+
+fn secs(ago: i64) -> i64 {
+    NOW.as_secs() - ago
+}
+
+const EXPECT: &str = "expect = [{ lookback = '3m', min = 5, max = 20 }]";
+
+/// S2.5, S2.6: a key is counted once, under the time that it was first seen with, also when it is gone from the answer.
+#[tokio::test]
+async fn a_row_is_counted_once_under_its_first_time() {
+    let place = Place::orders(EXPECT);
+    let (early, edge) = (secs(100), secs(180));
+    place.sql(&format!("INSERT INTO orders VALUES (1, {early}), (2, {early}), (2, {early}), (3, {edge})"));
+    assert_eq!(place.counts(NOW).await, [2], "a key twice, and one at the very end of the window");
+    place.sql(&format!("UPDATE orders SET at = {}; DELETE FROM orders WHERE id = 1", secs(5000)));
+    assert_eq!(place.counts(NOW).await, [2]);
+    assert_eq!(place.stored(), 3);
+}
+
+/// An outage's windows, read at once, hold what each holds by itself; minutes judged before are counted again only where
+/// something new came.
+#[tokio::test]
+async fn many_windows_hold_what_each_holds() {
+    let place = Place::orders(EXPECT);
+    let rows: Vec<String> = (0..300).map(|n| format!("({n}, {})", secs(n * 7))).collect();
+    place.sql(&format!("INSERT INTO orders VALUES {}", rows.join(", ")));
+    let state = LookbackState { judged: NOW - Duration::from_secs(1800), ..LookbackState::new(&place.policy(), NOW) };
+    let windows = place.policy().plan(&state, NOW).windows;
+    assert!(windows.len() > COUNTED_APART_MAX);
+    let at_once = place.look(&windows, NOW).await.rows.unwrap();
+    for (window, counted) in windows.iter().zip(&at_once.counts) {
+        let alone = place.look(&[*window], NOW).await.rows.unwrap();
+        assert_eq!(alone.counts, [*counted], "{window:?}");
+    }
+    assert!(at_once.counts.iter().any(|counted| counted.count > 20));
+    let again = Window { again: true, ..windows[0] };
+    assert_eq!(place.look(&[again], NOW).await.rows.unwrap().counts, []);
+    place.sql(&format!("INSERT INTO orders VALUES (1000, {})", secs(1)));
+    let counts: Vec<Counted> = place.look(&[again], NOW).await.rows.unwrap().counts;
+    assert_eq!(counts, [at_once.counts[0]]);
+}
+
+/// What can't be asked or read judges nothing, and says what is wrong; only a source that is away is the source's fault.
+#[tokio::test]
+async fn what_fails_judges_nothing() {
+    let sqlite = "url = 'sqlite:w.db'";
+    let prints = |what: &str| format!("command = ['printf', '{what}']\nformat = 'json'");
+    let table = [
+        ("SELECT id, at FROM orders", "url = 'sqlite:nowhere.db'".to_owned(), "", true),
+        ("SELEC 1", sqlite.to_owned(), "monitor-query", false),
+        ("DELETE FROM orders", sqlite.to_owned(), "monitor-query", false),
+        ("SELECT id FROM orders", sqlite.to_owned(), "monitor-rows", false),
+        ("x", "command = ['sleep', '600']".to_owned(), "monitor-timeout", false),
+        ("x", "command = ['false']".to_owned(), "monitor-query", false),
+        ("x", "command = ['/no/such/program']".to_owned(), "", true),
+        ("x", prints("[[1"), "monitor-query", false),
+    ];
+    for (query, source, part, away) in table {
+        let place = Place::new(&format!("query = '{query}'\ntimeout = '1s'\n{EXPECT}"), &source);
+        place.sql("CREATE TABLE orders (id INTEGER, at INTEGER)");
+        let outcome = place.look(&place.policy().windows_at(NOW), NOW).await;
+        let parts: Vec<&str> = outcome.findings.iter().filter_map(|f| f.part.as_deref()).collect();
+        assert_eq!(parts.join(" "), part, "{query} {source}: {outcome:?}");
+        let problem = outcome.source.as_ref().is_some_and(|news| news.problem.is_some());
+        assert_eq!((problem, outcome.inconclusive, &outcome.rows), (away, true, &None), "{query}: {outcome:?}");
+        assert!(!outcome.findings.iter().any(|f| f.escalates), "{query}: {outcome:?}");
+    }
+}
+
+/// Rows that can't be used, and an answer that is too long, are told; the others are judged.
+#[tokio::test]
+async fn what_is_left_out_is_told() {
+    let place = Place::orders(&format!("rows_max = 4\n{EXPECT}"));
+    let (good, milliseconds) = (secs(60), secs(60) * 1000);
+    place.sql(&format!(
+        "INSERT INTO orders VALUES (1, {good}), (NULL, {good}), (3, NULL), (4, {milliseconds}), (5, {good})"
+    ));
+    let outcome = place.look(&place.policy().windows_at(NOW), NOW).await;
+    let text = &outcome.findings[0].message;
+    assert_eq!(outcome.findings[0].part.as_deref(), Some("monitor-rows"));
+    for part in ["milliseconds", "4 rows"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert_eq!(outcome.rows.unwrap().counts[0].count, 1);
+}
+
+/// S2.9: rows are dropped after the retention, and never inside what a walk still needs.
+#[tokio::test]
+async fn old_rows_are_dropped() {
+    let place = Place::orders(&format!("retention = '1h'\n{EXPECT}"));
+    place.sql(&format!("INSERT INTO orders VALUES (1, {}), (2, {})", secs(10), secs(3000)));
+    place.counts(NOW).await;
+    assert_eq!(place.stored(), 2);
+    place.sql("DELETE FROM orders");
+    place.counts(NOW + Duration::from_secs(7200)).await;
+    assert_eq!(place.stored(), 0);
+    // Ten look-backs of a day, and the window before them, are needed whatever the retention is.
+    let place = Place::orders("retention = '1h'\nexpect = [{ lookback = '1d', min = 1 }]");
+    place.sql(&format!("INSERT INTO orders VALUES (1, {})", secs(10 * 86_400)));
+    place.counts(NOW).await;
+    place.counts(NOW + Duration::from_secs(7200)).await;
+    assert_eq!(place.stored(), 1);
+}
+
+/// S2.9: a command decides instead, and what it gets; what is needed stays, whatever it says.
+#[tokio::test]
+async fn a_command_decides_what_is_dropped() {
+    let later = NOW + Duration::from_secs(7200);
+    let table = [
+        (format!("{{\\\"delete_older_than_epoch\\\": {}}}", secs(86_400)), 2),
+        ("{\\\"delete_older_than_epoch\\\": null}".to_owned(), 3),
+        (String::new(), 3),
+        (format!("{}", later.as_secs()), 1),
+    ];
+    for (says, left) in table {
+        let purge = format!("cat > asked.json; echo \\\"{}\\\"", says.replace('\\', "\\\\\\"));
+        let place = Place::orders(&format!("extra = {{ team = 'shop' }}\npurge = \"{purge}\"\n{EXPECT}"));
+        place.sql(&format!(
+            "INSERT INTO orders VALUES (1, {}), (2, {}), (3, {})",
+            later.as_secs() - 60,
+            secs(7200),
+            secs(90_000)
+        ));
+        place.counts(NOW).await;
+        let outcome = place.look(&place.policy().windows_at(later), later).await;
+        assert!(outcome.findings.is_empty(), "{says}: {outcome:?}");
+        assert_eq!(place.stored(), left, "{says}");
+        let asked: Value = serde_json::from_slice(&std::fs::read(place.folder.join("asked.json")).unwrap()).unwrap();
+        let expect = json!({
+            "checker": "orders", "query": "SELECT id, at FROM orders", "source": "w", "extra": { "team": "shop" },
+        });
+        assert_eq!(asked, expect);
+    }
+    let place = Place::orders(&format!("purge = \"echo nonsense\"\n{EXPECT}"));
+    place.counts(NOW).await;
+    let outcome = place.look(&[], later).await;
+    assert!(outcome.findings[0].message.contains("`nonsense`"), "{outcome:?}");
+}
+
+/// A store that can't be written judges nothing: what is not kept is not counted.
+#[tokio::test]
+async fn a_store_that_fails_judges_nothing() {
+    let place = Place::orders(EXPECT);
+    place.sql(&format!("INSERT INTO orders VALUES (1, {})", secs(10)));
+    let broken = rusqlite::Connection::open(place.folder.join("rows.db")).unwrap();
+    broken.execute_batch("CREATE TRIGGER t BEFORE INSERT ON seen BEGIN SELECT raise(ABORT, 'no'); END").unwrap();
+    let outcome = place.look(&place.policy().windows_at(NOW), NOW).await;
+    assert_eq!(outcome.findings[0].part.as_deref(), Some("monitor-store"), "{outcome:?}");
+    assert_eq!((outcome.rows, outcome.inconclusive), (None, true));
+}
