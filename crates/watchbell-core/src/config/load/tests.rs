@@ -543,7 +543,7 @@ fn a_check_with_a_query() {
     let lookback = check.lookback.as_deref().unwrap();
     assert_eq!((lookback.source.as_str(), lookback.expect.len()), ("lake", 2));
     assert_eq!((lookback.delay, lookback.retention), (Duration::from_secs(300), Duration::from_secs(9 * 86_400)));
-    assert_eq!(lookback.zone, TimeZone::get("Europe/Berlin").unwrap());
+    assert_eq!(lookback.zone.iana_name(), Some("Europe/Berlin"));
     assert_eq!(lookback.holidays.iter().map(ToString::to_string).collect::<Vec<_>>(), ["2026-12-25", "2027-01-01"]);
     let extra = serde_json::json!({"alert": "a@b", "list": [1, 2.5, true, "2026-01-01"]});
     assert_eq!(lookback.extra.as_ref(), Some(&extra));
@@ -608,7 +608,7 @@ fn a_dwmon_file_is_a_check() {
     assert_eq!((check.timeout, check.shown.as_str()), (Duration::from_secs(50), "SELECT 1, 2"));
     assert_eq!(check.notify, ["ops".into()]);
     let lookback = check.lookback.as_deref().unwrap();
-    assert_eq!(lookback.zone, TimeZone::get("Asia/Tokyo").unwrap());
+    assert_eq!(lookback.zone.iana_name(), Some("Asia/Tokyo"));
     assert_eq!((lookback.source.as_str(), lookback.retention), ("lake", Duration::from_secs(5 * 86_400)));
     let extra = serde_json::json!({"alert": "devops@nerds.com", "n": [1, null]});
     assert_eq!(lookback.extra.as_ref(), Some(&extra));
