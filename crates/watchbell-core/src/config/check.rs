@@ -289,7 +289,7 @@ fn read_common<P>(cx: &CheckContext<'_, P>, name: Name, kind: &'static str, line
         retry_interval: read_retry_interval(period, r),
         timeout: r.duration("timeout").unwrap_or_else(|| default_timeout(cx, &schedule, style, job, kind)),
         schedule: if passive { None } else { Some(schedule) },
-        missed: r.choice("missed", &missed).unwrap_or_default(),
+        missed: r.choice("missed", &missed).unwrap_or(if kind == QUERY { Missed::Once } else { Missed::default() }),
         overlap: r.choice("overlap", &overlap).unwrap_or_default(),
         job,
         refresh_within,

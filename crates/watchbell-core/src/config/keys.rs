@@ -137,7 +137,7 @@ pub const CHECK_KEYS: &[Key] = &[
         "missed",
         Shape::Choice(&["skip", "once", "all"]),
         "What becomes of runs that were due while nothing could run: left out, made up for by one, or each of them \
-         (up to 100). Default: `skip`.",
+         (up to 100). Default: `skip`; a query `once`, as minutes wait to be judged.",
     ),
     key(
         "overlap",

@@ -542,6 +542,8 @@ fn a_check_with_a_query() {
     assert!(matches!(check.schedule, Some(Schedule::Every { period, .. }) if period == Duration::from_secs(60)));
     let lookback = check.lookback.as_deref().unwrap();
     assert_eq!((lookback.source.as_str(), lookback.expect.len()), ("lake", 2));
+    // After an outage it runs at once: minutes wait to be judged.
+    assert_eq!(check.missed, Missed::Once);
     assert_eq!((lookback.delay, lookback.retention), (Duration::from_secs(300), Duration::from_secs(9 * 86_400)));
     assert_eq!(lookback.zone.iana_name(), Some("Europe/Berlin"));
     assert_eq!(lookback.holidays.iter().map(ToString::to_string).collect::<Vec<_>>(), ["2026-12-25", "2027-01-01"]);
