@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     config::{CheckPolicy, Missed, Overlap, Retry, Style},
-    model::{EventKind, EventState, Finding, Name, Outcome, Sample, Severity, Timestamp},
+    model::{EventKind, EventState, Exit, Finding, Name, Outcome, Sample, Severity, Timestamp},
     schedule::{self, Schedule},
     state::{
         check::{CheckState, LastRun},
@@ -41,13 +41,18 @@ struct Before {
     has_findings: bool,
 }
 
-/// CIMAA's count of failed runs, as it will be after this run.
+/// CIMAA's count of failed runs, this one taken in. Every error counts, whether it escalates or not; a critical one
+/// uses up all retries, so that an error beside it is critical at once. A run that was cut off, or never began,
+/// counts for nothing.
 fn count_failures(check: &CheckPolicy, before: &Before, outcome: &Outcome) -> u32 {
-    let critical = outcome.findings.iter().any(|f| f.severity == Severity::Critical);
-    let error = outcome.findings.iter().any(|f| f.severity == Severity::Error && f.escalates);
-    match (critical, error) {
-        (true, _) => check.retry.max(u32::from(error)),
-        (false, true) => (before.failures + 1).min(check.rules().attempts),
+    if outcome.inconclusive && matches!(outcome.exit, None | Some(Exit::TimedOut)) {
+        return before.failures;
+    }
+    let found = |severity| outcome.findings.iter().any(|f| f.severity == severity);
+    let before = if found(Severity::Critical) { check.retry } else { before.failures };
+    match (found(Severity::Critical), found(Severity::Error)) {
+        (_, true) => before.saturating_add(1).min(check.rules().attempts),
+        (true, false) => before,
         (false, false) => 0,
     }
 }
@@ -355,7 +360,10 @@ impl Step<'_> {
         let worst = found.chain(standing).max();
         let before = self.glance(check);
         self.samples(check, started, &outcome);
-        let failures = if outcome.inconclusive { before.failures } else { count_failures(check, &before, &outcome) };
+        let failures = count_failures(check, &before, &outcome);
+        if failures != before.failures {
+            self.check_state(&check.name).failures = failures;
+        }
         if before.has_findings || !outcome.findings.is_empty() {
             let findings = outcome.findings.clone();
             let keep = |name: &Name| {
@@ -364,7 +372,7 @@ impl Step<'_> {
             };
             self.apply(check, findings, keep);
         }
-        self.remember(check, slot, started, worst, failures, &outcome);
+        self.remember(check, slot, started, worst, &outcome);
         self.flap(check, before.worst.is_some_and(|b| b != worst), worst);
         self.plan_retry(check, slot, before.retries);
         self.job_ended(check, &outcome);
@@ -394,14 +402,12 @@ impl Step<'_> {
         slot: Timestamp,
         started: Timestamp,
         worst: Option<Severity>,
-        failures: u32,
         outcome: &Outcome,
     ) {
         let value = outcome.metrics.iter().find(|m| m.name.is_empty()).map(|m| m.value);
         let state = self.check_state(&check.name);
         state.last_slot = state.last_slot.max(Some(slot));
         state.job_started = None;
-        state.failures = failures;
         state.durations.add(outcome.took);
         state.last = Some(LastRun {
             started,

@@ -73,7 +73,8 @@ impl Step<'_> {
         let old = state.faults.get(name).cloned();
         let rules = check.rules();
         let counted = match check.style {
-            Style::Cimaa => state.checks.get(&check.name).map_or(0, |c| c.failures),
+            // This run is counted already, with all that it found.
+            Style::Cimaa => state.checks.get(&check.name).map_or(0, |c| c.failures.saturating_sub(1)),
             _ => old.as_ref().filter(|f| rules.counts(f.reported, f.escalates)).map_or(0, |f| f.attempt),
         };
         let next_episode = state.past.get(name).map_or(1, |p| p.episode + 1);

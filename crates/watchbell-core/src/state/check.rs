@@ -20,7 +20,7 @@ pub struct CheckState {
     /// The slot of the run that failed last, while a retry is wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_from: Option<Timestamp>,
-    /// CIMAA's counter: runs in a row with an error, up to `retry` after a critical one.
+    /// CIMAA's counter: runs in a row with an error, the last one taken in; `retry` after a critical one.
     #[serde(default)]
     pub failures: u32,
     /// Thresholds that are bad until they clear.
