@@ -79,6 +79,8 @@ impl Step<'_> {
         let state = self.world.state.checks.get(&check.name);
         let last = state.and_then(|s| s.last_slot);
         let retry = state.and_then(|s| s.retry_from).and_then(|slot| self.retry_due(check, slot));
+        // Retries replace the schedule: what would have been due before the next one is not missed.
+        let last = last.max(retry);
         // A jump of the clock is an outage since the time before it.
         let last = match self.jumped_us.and_then(|by| u64::try_from(by).ok()) {
             Some(by) => last.max(Some(self.now - Duration::from_micros(by))),
@@ -96,11 +98,7 @@ impl Step<'_> {
             Some(last) => (self.next_regular(schedule, Some(last)), 0),
         };
         // A retry that was due meanwhile is due now.
-        let retry = retry.map(|at| at.max(self.now));
-        let due = match (retry, due) {
-            (Some(retry), Some(due)) => Some(retry.min(due)),
-            (retry, due) => retry.or(due),
-        };
+        let due = retry.map(|at| at.max(self.now)).or(due);
         self.world.derived.timers.set(Timer::Check(check.name.clone()), due);
         left_out
     }
