@@ -135,7 +135,8 @@ impl Step<'_> {
         }
         let Some(slots) = derived.catch_up.get_mut(check) else { return };
         match slots.pop_front() {
-            Some(slot) => derived.ready.push(check, slot),
+            // It waits since now: by its slot, all that is made up for would be before what others are due for.
+            Some(slot) => derived.ready.push_since(check, slot, self.now),
             None => drop(derived.catch_up.remove(check)),
         }
     }

@@ -47,12 +47,15 @@ pub(super) struct Running {
     pub plan: Option<PlanEnd>,
 }
 
-/// What is due and not yet started. Oldest slot first, so that a check which waits is before one that came later,
-/// whoever they are; but a second run of a check beside its first ([`crate::config::Overlap::Allow`]) comes after
-/// every check that has none, so that one check can't take all places. A check waits at most once in each of both.
+/// What is due and not yet started. Who waits longest is first, whoever they are: that is since its slot, or where
+/// that was missed, since its turn came to be made up for. But a second run of a check beside its first
+/// ([`crate::config::Overlap::Allow`]) comes after every check that has none, so that one check can't take all places.
+/// A check waits at most once in each of both.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ready {
-    first: BTreeSet<(Timestamp, Name)>,
+    /// Slots by since when they wait.
+    first: BTreeMap<(Timestamp, Name), Timestamp>,
+    /// Since when.
     first_of: Hashed<Name, Timestamp>,
     beside: BTreeSet<(Timestamp, Name)>,
     beside_of: Hashed<Name, Timestamp>,
@@ -64,16 +67,21 @@ impl Ready {
         self.first.len() + self.beside.len()
     }
 
-    /// Since which slot a check waits for its only run.
+    /// Since when a check waits for its only run.
     pub fn waits(&self, check: &Name) -> Option<Timestamp> {
         self.first_of.get(check).copied()
     }
 
     /// A run that is its check's only one.
     pub fn push(&mut self, check: &Name, slot: Timestamp) {
+        self.push_since(check, slot, slot);
+    }
+
+    /// The same for a slot that could not be run when it came.
+    pub fn push_since(&mut self, check: &Name, slot: Timestamp, since: Timestamp) {
         if !self.first_of.contains_key(check) {
-            self.first_of.insert(check.clone(), slot);
-            self.first.insert((slot, check.clone()));
+            self.first_of.insert(check.clone(), since);
+            self.first.insert((since, check.clone()), slot);
         }
     }
 
@@ -99,9 +107,9 @@ impl Ready {
 
     /// The next one to start.
     pub fn pop(&mut self) -> Option<(Timestamp, Name)> {
-        if let Some(next) = self.first.pop_first() {
-            self.first_of.remove(&next.1);
-            return Some(next);
+        if let Some(((_, check), slot)) = self.first.pop_first() {
+            self.first_of.remove(&check);
+            return Some((slot, check));
         }
         let next = self.beside.pop_first()?;
         self.beside_of.remove(&next.1);
@@ -110,8 +118,8 @@ impl Ready {
 
     /// A check is gone.
     pub fn forget(&mut self, check: &Name) {
-        if let Some(slot) = self.first_of.remove(check) {
-            self.first.remove(&(slot, check.clone()));
+        if let Some(since) = self.first_of.remove(check) {
+            self.first.remove(&(since, check.clone()));
         }
         if let Some(slot) = self.beside_of.remove(check) {
             self.beside.remove(&(slot, check.clone()));
