@@ -15,6 +15,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// An agent with one check, and a clock.
 struct Play {
+    policy: Arc<Policy>,
     world: World,
     now: Timestamp,
 }
@@ -24,14 +25,20 @@ impl Play {
         let mut policy = Policy::default();
         policy.agent.name = Name::new("web-1");
         policy.checks = [(check.name.clone(), Arc::new(check))].into();
-        let world = World::new(Arc::new(policy), State::default());
-        let mut play = Play { world, now: START };
+        let policy = Arc::new(policy);
+        let world = World::new(policy.clone(), State::default());
+        let mut play = Play { policy, world, now: START };
         play.input(Input::Start { agent_id: "a".into() });
         play
     }
 
     fn input(&mut self, input: Input) -> Effects {
         step(&mut self.world, self.now, input)
+    }
+
+    fn restart(&mut self) {
+        self.world = World::new(self.policy.clone(), self.world.state.clone());
+        self.input(Input::Start { agent_id: "a".into() });
     }
 
     /// The next time at which something is due.
@@ -85,4 +92,21 @@ fn bad_json_under_cimaa_becomes_critical() {
         play.run(&prints(r#"{"faults": []}"#));
         assert!(play.fault("#json-error").is_none());
     }
+}
+
+/// A passive check's time counts from the report, not from when the reported run began; also after a restart.
+#[test]
+fn a_report_of_a_long_run_counts_from_its_end() {
+    let hours = |n: u64| 60 * n as u32 * MINUTE;
+    let mut check = CheckPolicy::bare(Name::new(CHECK), Vec::new());
+    check.refresh_within = Some(hours(25));
+    let mut play = Play::new(check);
+    let outcome = Box::new(Outcome { took: hours(2), ..Outcome::default() });
+    play.input(Input::Report { check: Name::new(CHECK), outcome });
+    play.now = START + hours(10);
+    play.restart();
+    play.wake();
+    assert_eq!((play.now, play.fault("#overdue").is_some()), (START + hours(25), true));
+    let fault = play.fault("#overdue").expect("just seen");
+    assert!(fault.message.ends_with(&format!("the last was {START}")), "{}", fault.message);
 }

@@ -143,12 +143,18 @@ impl Step<'_> {
 
     /// When a passive check must be heard of. Whoever reports gets a moment after the agent started.
     fn plan_refresh(&mut self, check: &CheckPolicy) {
-        let last = self.world.state.checks.get(&check.name).and_then(|s| s.last.as_ref()).map(|l| l.started);
+        let last = self.last_report(&check.name);
         let due = check.refresh_within.map(|within| match last {
             Some(last) => (last.min(self.now) + within).max(self.now + within.min(FIRST_RUN_WITHIN)),
             None => self.now + within,
         });
         self.world.derived.timers.set(Timer::Refresh(check.name.clone()), due);
+    }
+
+    /// When a passive check was last heard of.
+    fn last_report(&self, check: &Name) -> Option<Timestamp> {
+        let last = self.world.state.checks.get(check)?.last.as_ref()?;
+        Some(last.started + last.took)
     }
 
     /// When a check that never ran is first due: an interval's first run need not wait for its slot.
@@ -328,8 +334,7 @@ impl Step<'_> {
     pub(super) fn overdue(&mut self, name: &Name) {
         let Some(check) = self.policy_of(name) else { return };
         let Some(within) = check.refresh_within else { return };
-        let last = self.world.state.checks.get(name).and_then(|s| s.last.as_ref()).map(|l| l.started);
-        let last = last.map_or_else(|| "never".to_owned(), |at| at.to_string());
+        let last = self.last_report(name).map_or_else(|| "never".to_owned(), |at| at.to_string());
         let text = format!("no report within {within:?}; the last was {last}");
         self.found(&check, &name.part("overdue"), &Finding::new(Severity::Critical, text));
     }
