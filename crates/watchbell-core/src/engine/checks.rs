@@ -380,7 +380,7 @@ impl Step<'_> {
         self.flap(check, before.worst.is_some_and(|b| b != worst), worst);
         self.plan_retry(check, slot, before.retries);
         self.job_ended(check, &outcome);
-        self.hand_over(check, slot, &outcome);
+        self.hand_over(check, &outcome);
         let notable = check.log_runs || worst.is_some() || self.fx.events.len() > events_before;
         let outcome = Box::new(outcome);
         self.fx.results.push(ResultRecord { check: check.name.clone(), slot, started, outcome, notable });
@@ -514,7 +514,7 @@ impl Step<'_> {
     }
 
     /// Handlers get every result.
-    fn hand_over(&mut self, check: &CheckPolicy, slot: Timestamp, outcome: &Outcome) {
+    fn hand_over(&mut self, check: &CheckPolicy, outcome: &Outcome) {
         // A look-back hands over each minute that it judged.
         if check.on_result.is_empty() || check.lookback.is_some() {
             return;
@@ -528,7 +528,8 @@ impl Step<'_> {
             e.original = original;
         });
         for handler in &check.on_result {
-            let key = format!("result/{}/{}", check.name, slot.as_micros());
+            // Not the slot: after the clock was set back it comes again.
+            let key = format!("result/{}", event.seq);
             self.send_message(&event, handler, &key, "result");
         }
     }
