@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 use watchbell_core::{
-    config::{Capabilities, CheckPolicy, NotifierPolicy, Pace, Policy, SourcePlace, SourcePolicy},
+    config::{Capabilities, CheckPolicy, NotifierPolicy, Overlap, Pace, Policy, SourcePlace, SourcePolicy},
     engine::{Effects, Input, RunOrder, State, World, step},
     model::{Action, EventKind, Name, Outcome, Receipt, Rows, Severity, SourceNews, Timestamp},
     schedule::Schedule,
@@ -47,12 +47,20 @@ fn lookback(expect: Vec<Expectation>) -> Lookback {
 }
 
 fn policy(lookback: Lookback) -> Arc<Policy> {
-    let mut check = CheckPolicy::bare(Name::new(CHECK), vec![Name::new("ops")]);
-    check.schedule = Some(Schedule::every(Duration::from_secs(60), CHECK));
+    policy_of([check(CHECK, lookback)])
+}
+
+fn check(name: &str, lookback: Lookback) -> CheckPolicy {
+    let mut check = CheckPolicy::bare(Name::new(name), vec![Name::new("ops")]);
+    check.schedule = Some(Schedule::every(Duration::from_secs(60), name));
     check.on_result = vec![Name::new("hook")];
     check.lookback = Some(Arc::new(lookback));
-    let source = SourcePolicy {
-        name: Name::new("warehouse"),
+    check
+}
+
+fn policy_of(checks: impl IntoIterator<Item = CheckPolicy>) -> Arc<Policy> {
+    let source = |name: &str| SourcePolicy {
+        name: Name::new(name),
         file: "main.toml".into(),
         place: SourcePlace::Command {
             line: vec!["true".into()],
@@ -74,10 +82,11 @@ fn policy(lookback: Lookback) -> Arc<Policy> {
     };
     let mut policy = Policy::default();
     policy.agent.name = Name::new("web-1");
+    policy.agent.notify = vec![Name::new("ops")];
     policy.agent.digest_above = usize::MAX;
-    policy.checks = [(check.name.clone(), Arc::new(check))].into();
+    policy.checks = checks.into_iter().map(|check| (check.name.clone(), Arc::new(check))).collect();
     policy.notifiers = [notifier("ops"), notifier("hook")].into();
-    policy.sources = [(source.name.clone(), Arc::new(source))].into();
+    policy.sources = ["warehouse", "other"].map(|name| (Name::new(name), Arc::new(source(name)))).into();
     Arc::new(policy)
 }
 
@@ -88,15 +97,20 @@ struct Play {
     stored: State,
     now: Timestamp,
     rows: Vec<Timestamp>,
-    under_way: Vec<(Timestamp, RunOrder, Option<Outcome>)>,
+    under_way: Vec<(Timestamp, RunOrder)>,
     results: Vec<Value>,
     told: Vec<(Action, Name, String)>,
     events: Vec<String>,
+    /// Minutes that were judged, by part.
+    samples: Vec<(Name, Timestamp)>,
 }
 
 impl Play {
     fn new(lookback: Lookback) -> Play {
-        let policy = policy(lookback);
+        Play::of(policy(lookback))
+    }
+
+    fn of(policy: Arc<Policy>) -> Play {
         let world = World::new(policy.clone(), State::default());
         let mut play = Play {
             policy,
@@ -108,6 +122,7 @@ impl Play {
             results: Vec::new(),
             told: Vec::new(),
             events: Vec::new(),
+            samples: Vec::new(),
         };
         play.input(Input::Start { agent_id: "a".into() });
         play
@@ -129,9 +144,8 @@ impl Play {
     }
 
     fn perform(&mut self, effects: Effects) {
-        for order in effects.runs {
-            self.under_way.push((self.now, order, None));
-        }
+        self.samples.extend(effects.samples.into_iter().map(|sample| (sample.name, sample.at)));
+        self.under_way.extend(effects.runs.into_iter().map(|order| (self.now, order)));
         for order in effects.sends {
             let delivery = &order.delivery;
             if delivery.notifier.as_str() == "hook" {
@@ -145,13 +159,24 @@ impl Play {
 
     /// Ends the oldest run, with what the warehouse had when it began.
     fn end_run(&mut self, away: bool) {
-        if self.under_way.is_empty() {
-            return;
+        if !self.under_way.is_empty() {
+            self.end_run_at(0, away);
         }
-        let (started, order, _) = self.under_way.remove(0);
+    }
+
+    /// Ends the oldest run of a check, which must be under way.
+    fn end_run_of(&mut self, check: &str, away: bool) {
+        let at = self.under_way.iter().position(|(_, order)| order.check.as_str() == check);
+        self.end_run_at(at.expect("a run under way"), away);
+    }
+
+    fn end_run_at(&mut self, at: usize, away: bool) {
+        let (started, order) = self.under_way.remove(at);
         let problem = away.then(|| "connection refused".to_owned());
         let mut outcome = Outcome { inconclusive: away, ..Outcome::default() };
-        outcome.source = Some(SourceNews { source: Name::new("warehouse"), problem });
+        let source = self.policy.checks.get(&order.check).and_then(|check| check.lookback.clone());
+        let source = source.map_or_else(|| Name::new("warehouse"), |lookback| lookback.source.clone());
+        outcome.source = Some(SourceNews { source, problem });
         if !away {
             let mut there: Vec<Timestamp> = self.rows.clone();
             there.sort();
@@ -179,6 +204,17 @@ impl Play {
                 self.end_run(false);
             }
         }
+    }
+
+    fn reload(&mut self, policy: Arc<Policy>) {
+        self.policy = policy.clone();
+        self.input(Input::Reload(policy));
+    }
+
+    /// The clock is set.
+    fn jump(&mut self, by_s: i64) {
+        self.now = Timestamp::from_secs(self.now.as_secs() + by_s);
+        self.input(Input::ClockJumped { by_us: by_s * 1_000_000 });
     }
 
     fn killed_for(&mut self, minutes: u64) {
@@ -232,8 +268,7 @@ fn a_longer_look_back_judges_nothing_again() {
     let mut play = Play::new(lookback(vec![every_minute(60, 0)]));
     play.run(20);
     let before = play.minutes();
-    play.policy = policy(lookback(vec![every_minute(3600, 10)]));
-    play.input(Input::Reload(play.policy.clone()));
+    play.reload(policy(lookback(vec![every_minute(3600, 10)])));
     play.run(5);
     let after = play.minutes();
     assert_eq!(after[..before.len()], before);
@@ -284,8 +319,7 @@ fn expectations_are_faults_of_their_own() {
     let faults: Vec<&str> = play.world.state.faults.keys().map(|name| name.as_str()).collect();
     assert_eq!(faults, ["//web-1/dwmon/orders#few"]);
     // One that the config does not have any more is wrong no more.
-    play.policy = policy(lookback(vec![part("fine", every_minute(60, 0))]));
-    play.input(Input::Reload(play.policy.clone()));
+    play.reload(policy(lookback(vec![part("fine", every_minute(60, 0))])));
     play.run(2);
     assert_eq!(play.world.state.faults.len(), 0);
 }
@@ -307,6 +341,90 @@ fn late_rows_mend_a_minute() {
     assert!(play.events.iter().any(|text| text.starts_with("good after all: 4 rows")), "{:?}", play.events);
 }
 
+/// Late rows may be too many: it is told as that, once, and is what the fault says from then on.
+#[test]
+fn late_rows_may_be_too_many() {
+    let hourly = Expectation { minutes: Minutes::OfHour(1), max: Some(5), ..every_minute(3600, 3) };
+    let mut play = Play::new(lookback(vec![hourly]));
+    play.run(65);
+    play.rows = vec![START + Duration::from_secs(1800); 8];
+    play.run(3);
+    let late: Vec<_> = play.results.iter().filter(|r| r["late"] == true).collect();
+    assert_eq!(late.len(), 1, "{late:?}");
+    assert_eq!((&late[0]["check_status"], &late[0]["event_count"]), (&Value::from("BAD"), &Value::from(8)));
+    let text = "8 rows in the 1 h before 2026-01-05 09:00 UTC, at most 5 wanted";
+    assert_eq!(play.events.last().map(String::as_str), Some(text));
+    let faults: Vec<_> = play.world.state.faults.values().map(|fault| fault.message.as_str()).collect();
+    assert_eq!(faults, [text]);
+}
+
+/// Runs beside each other judge the same minutes: each is handed over once, and what is beyond the walk is one event.
+#[test]
+fn runs_beside_each_other_judge_minutes_once() {
+    let mut beside = check(CHECK, lookback(vec![Expectation { max: None, ..every_minute(60, 1) }]));
+    beside.overlap = Overlap::Allow;
+    let mut play = Play::of(policy_of([beside]));
+    play.rows = (0..400).map(|n| START + Duration::from_secs(n * 20)).collect();
+    play.run(3);
+    for newest_first in [false, true] {
+        play.killed_for(30);
+        play.pass(240);
+        assert!(play.under_way.len() >= 3, "{}", play.under_way.len());
+        while !play.under_way.is_empty() {
+            let at = if newest_first { play.under_way.len() - 1 } else { 0 };
+            play.end_run_at(at, false);
+        }
+    }
+    play.run(1);
+    let minutes = play.minutes();
+    assert_eq!(minutes.len(), minutes.iter().collect::<BTreeSet<_>>().len(), "{minutes:?}");
+    assert_eq!(play.results.len(), minutes.len(), "none is late");
+    let beyond = play.events.iter().filter(|text| text.contains("beyond")).count();
+    assert_eq!(beyond, 2, "{:?}", play.events);
+}
+
+/// S2.7: of a gap that takes several runs, each line's minutes are judged once, and those beyond are one event.
+#[test]
+fn a_long_gap_is_one_event_however_many_runs_it_takes() {
+    let part = |part: &str, e: Expectation| Expectation { part: Some(part.into()), max: None, ..e };
+    let day = every_minute(86_400, 0);
+    let expect = vec![part("a", day.clone()), part("b", day), part("short", every_minute(60, 0))];
+    let mut quiet = check(CHECK, lookback(expect));
+    quiet.on_result = Vec::new();
+    let mut play = Play::of(policy_of([quiet]));
+    play.run(3);
+    play.killed_for(8 * 1440);
+    play.run(4);
+    let beyond: Vec<_> = play.events.iter().filter(|text| text.contains("beyond")).collect();
+    assert_eq!(beyond.len(), 1, "{beyond:?}");
+    let minutes = |part: &str| {
+        let of = play.samples.iter().filter(|(name, _)| name.ends_with(part));
+        of.map(|(_, at)| (at.as_secs() - START.as_secs()) / 60).collect::<Vec<_>>()
+    };
+    let all = minutes("#a");
+    assert_eq!(all, (all[0]..=all[0] + 8 * 1440 + 6).collect::<Vec<_>>());
+    assert_eq!(minutes("#b"), all);
+    let (short, count) = (minutes("#short"), beyond[0].split_once(' ').unwrap().0.parse::<usize>().unwrap());
+    assert_eq!(all.len() - short.len(), count);
+    assert!(short.is_sorted_by(|a, b| a < b), "{short:?}");
+}
+
+/// A clock that was days ahead and is set right: minutes are judged again as they come.
+#[test]
+fn a_clock_set_right_judges_on() {
+    let mut play = Play::new(lookback(vec![every_minute(180, 0)]));
+    play.run(3);
+    play.jump(5 * 86_400);
+    play.run(3);
+    let ahead = play.results.len();
+    play.jump(-5 * 86_400);
+    play.run(5);
+    let minutes = play.minutes()[ahead..].to_vec();
+    assert!(minutes.len() >= 4 && minutes.is_sorted_by(|a, b| a + 1 == *b), "{minutes:?}");
+    let told: Vec<_> = play.events.iter().filter(|text| text.contains("a clock that was ahead")).collect();
+    assert_eq!(told.len(), 1, "{:?}", play.events);
+}
+
 /// One source's outage is one fault of the agent, and loses no minute.
 #[test]
 fn a_source_that_is_away_is_one_fault() {
@@ -322,6 +440,50 @@ fn a_source_that_is_away_is_one_fault() {
     assert_eq!(play.world.state.faults.len(), 0);
     let minutes = play.minutes();
     assert_eq!(minutes, (minutes[0]..=*minutes.last().unwrap()).collect::<Vec<_>>());
+}
+
+const USERS: &str = "//web-1/dwmon/users";
+
+/// A source that answers one check and not another is one fault, which stands and names those that it does not answer.
+#[test]
+fn a_source_that_answers_some_is_one_fault_all_the_time() {
+    let of = |name: &str| check(name, lookback(vec![every_minute(180, 0)]));
+    let mut play = Play::of(policy_of([of(CHECK), of(USERS)]));
+    for minute in 0..5 {
+        play.pass(60);
+        play.end_run_of(USERS, minute < 4);
+        play.end_run_of(CHECK, false);
+        if minute == 1 {
+            play.killed_for(0);
+        }
+    }
+    let told: Vec<_> = play.told.iter().map(|(action, name, _)| (*action, name.as_str())).collect();
+    assert_eq!(told, [(Action::Trigger, "web-1#source-warehouse"), (Action::Resolve, "web-1#source-warehouse")]);
+    for check in [USERS, CHECK] {
+        play.pass(60);
+        play.end_run_of(check, true);
+    }
+    let fault = &play.world.state.faults[&Name::new("web-1#source-warehouse")];
+    assert_eq!(fault.detail, format!("{CHECK}: connection refused\n{USERS}: connection refused"));
+}
+
+/// What a check said that was removed, or asks another source now, does not count any more.
+#[test]
+fn a_source_that_nobody_asks_is_not_wrong() {
+    let of = |name: &str, source: &str| {
+        check(name, Lookback { source: Name::new(source), ..lookback(vec![every_minute(180, 0)]) })
+    };
+    for then in [vec![of(CHECK, "warehouse")], vec![of(CHECK, "warehouse"), of(USERS, "other")]] {
+        let mut play = Play::of(policy_of([of(CHECK, "warehouse"), of(USERS, "warehouse")]));
+        play.pass(60);
+        play.end_run_of(USERS, true);
+        play.end_run_of(CHECK, false);
+        assert_eq!(play.world.state.faults.len(), 1);
+        play.reload(policy_of(then));
+        assert_eq!(play.world.state.faults.len(), 0);
+        let (action, _, text) = play.told.last().unwrap();
+        assert_eq!((*action, text.as_str()), (Action::Resolve, "no check asks it any more"));
+    }
 }
 
 /// A source that the config has no more is not wrong any more.

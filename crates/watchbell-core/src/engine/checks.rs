@@ -349,7 +349,7 @@ impl Step<'_> {
         plan: Option<&PlanEnd>,
     ) {
         if let Some(news) = &outcome.source {
-            self.source_news(news);
+            self.source_news(check, news);
         }
         let events_before = self.fx.events.len();
         let unspoken = plan.map(|plan| self.judge_rows(check, plan, &mut outcome)).unwrap_or_default();

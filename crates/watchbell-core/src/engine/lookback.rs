@@ -2,13 +2,16 @@
 //!
 //! A run is told its windows when it starts and brings their counts back. Minutes are judged in order, so that after
 //! an outage faults come and go as they would have then. A minute that held too few rows is counted again while it is
-//! within the walk: rows that came late may mend it.
+//! within the walk: rows that came late may mend it. Handlers get each minute once, and once more when late rows
+//! change what it was found to be.
 
 use super::{Step, outbox::RESULT_SOURCE, world::RowKey};
 use crate::{
     config::CheckPolicy,
-    model::{Counted, EventKind, EventState, Finding, Metric, Name, Outcome, Severity, SourceNews, Timestamp, Window},
-    state::lookback::{Beyond, Expectation, Lookback, LookbackState, Verdict},
+    model::{
+        Counted, Event, EventKind, EventState, Finding, Metric, Name, Outcome, Severity, SourceNews, Timestamp, Window,
+    },
+    state::lookback::{Away, Beyond, Expectation, Lookback, LookbackState, Plan, Verdict},
 };
 use serde_json::json;
 use std::{
@@ -16,11 +19,16 @@ use std::{
     sync::Arc,
 };
 
+/// So many checks are named in the fault of a source that they can't ask.
+const AWAY_LISTED_MAX: usize = 20;
+
 /// What is done once the run is through.
 #[derive(Clone, Debug)]
 pub(super) struct PlanEnd {
-    until: Timestamp,
-    beyond: Option<Beyond>,
+    /// Up to which minute all was judged when the run began.
+    judged: Timestamp,
+    /// Without its windows: they are counted.
+    plan: Plan,
 }
 
 /// One minute of one expectation, judged.
@@ -36,7 +44,7 @@ struct Judged<'a> {
 impl Judged<'_> {
     /// One line for people.
     fn text(&self) -> String {
-        let late = if self.late { "good after all: " } else { "" };
+        let late = if self.late && self.verdict == Verdict::Good { "good after all: " } else { "" };
         format!("{late}{}", self.policy.text(&self.counted))
     }
 
@@ -74,9 +82,23 @@ impl Step<'_> {
             // From now on minutes are due, even if the first queries fail.
             self.check_state(&check.name).lookback = Some(Box::new(LookbackState::new(policy, now)));
         }
-        let state = self.world.state.checks.get(&check.name).and_then(|state| state.lookback.as_deref());
-        let Some(plan) = state.map(|state| policy.plan(state, now)) else { return (Vec::new(), None) };
-        (plan.windows, Some(PlanEnd { until: plan.until, beyond: plan.beyond }))
+        self.clock_set_right(check, policy);
+        let Some(state) = self.lookback_state(check) else { return (Vec::new(), None) };
+        let (judged, mut plan) = (state.judged, policy.plan(state, now));
+        (std::mem::take(&mut plan.windows), Some(PlanEnd { judged, plan }))
+    }
+
+    /// Minutes that a clock judged which was far ahead will be judged when they come.
+    fn clock_set_right(&mut self, check: &CheckPolicy, policy: &Lookback) {
+        let now = self.now;
+        let Some(until) = self.lookback_state(check).and_then(|state| state.set_right(policy, now)) else { return };
+        self.touch(RowKey::Check(check.name.clone()));
+        self.result_event(check, Severity::Warning, |e| {
+            e.text = format!(
+                "minutes up to {until} were judged by a clock that was ahead; from {} on they are judged again",
+                policy.newest(now)
+            );
+        });
     }
 
     /// Judges what a run counted. The newest verdict on each expectation becomes a finding of the outcome; the ones
@@ -89,7 +111,10 @@ impl Step<'_> {
     ) -> BTreeSet<Name> {
         let (Some(policy), Some(rows)) = (check.lookback.clone(), outcome.rows.clone()) else { return BTreeSet::new() };
         let before = self.lookback_state(check).map(|state| state.judged).unwrap_or_default();
-        self.report_beyond(check, end.beyond);
+        // Else a run beside this one reported it.
+        if before == end.judged {
+            self.report_beyond(check, end.plan.beyond);
+        }
         let mut counts = rows.counts;
         counts.retain(|counted| counted.line < policy.expect.len());
         counts.sort_by_key(|counted| (counted.minute, counted.line));
@@ -140,11 +165,14 @@ impl Step<'_> {
         self.world.state.checks.get_mut(&check.name)?.lookback.as_deref_mut()
     }
 
-    /// Every minute up to the run's start is judged.
+    /// Every minute up to the run's start is judged, or as many as one run judges.
     fn lookback_through(&mut self, check: &CheckPolicy, policy: &Lookback, end: &PlanEnd) {
         let now = self.now;
         if let Some(state) = self.lookback_state(check) {
-            state.judged = state.judged.max(end.until);
+            if state.judged == end.judged {
+                state.walk = end.plan.walk;
+            }
+            state.judged = state.judged.max(end.plan.until);
             state.forget(policy, now);
             self.touch(RowKey::Check(check.name.clone()));
         }
@@ -154,7 +182,7 @@ impl Step<'_> {
     fn judged(&mut self, check: &CheckPolicy, judged: &Judged<'_>) {
         let part = judged.expectation.part.as_deref();
         if let Some(state) = self.lookback_state(check) {
-            state.note(part, judged.counted.minute, judged.verdict);
+            state.note(judged.expectation, judged.counted.minute, judged.verdict);
             state.spoke(part, judged.counted.minute, judged.verdict);
         }
         if judged.verdict != Verdict::Good || !check.on_result.is_empty() {
@@ -171,24 +199,24 @@ impl Step<'_> {
         }
     }
 
-    /// A minute that held too few rows was counted again. `superseded`: the run has a newer verdict, which speaks for the
-    /// expectation.
+    /// A minute that was judged before was counted again: what is news is that it does not hold too few any more.
+    /// `superseded`: the run has a newer verdict, which speaks for the expectation.
     fn judge_again(&mut self, check: &CheckPolicy, judged: &Judged<'_>, superseded: bool) {
-        if judged.verdict == Verdict::TooFew {
+        let (expectation, minute) = (judged.expectation, judged.counted.minute);
+        let part = expectation.part.as_deref();
+        let Some(state) = self.lookback_state(check) else { return };
+        if judged.verdict == Verdict::TooFew || !state.is_bad(expectation, minute) {
             return;
         }
-        let part = judged.expectation.part.as_deref();
-        let minute = judged.counted.minute;
-        let Some(state) = self.lookback_state(check) else { return };
-        state.note(part, minute, judged.verdict);
+        state.note(expectation, minute, judged.verdict);
         let was_last = state.speaks_of(part) == Some(minute) && !superseded;
         if was_last {
             state.spoke(part, minute, judged.verdict);
         }
         self.touch(RowKey::Check(check.name.clone()));
         self.tell_result(check, judged);
-        if was_last && judged.verdict == Verdict::Good {
-            self.clear(&fault_name(check, judged.expectation), &judged.text());
+        if was_last {
+            self.apply_one(check, judged);
         }
     }
 
@@ -196,52 +224,89 @@ impl Step<'_> {
     fn tell_result(&mut self, check: &CheckPolicy, judged: &Judged<'_>) {
         let bad = judged.verdict != Verdict::Good;
         let severity = if bad { judged.expectation.severity } else { Severity::Info };
-        let original = judged.json(&check.name);
-        let event = self.event(EventKind::Result, EventState::Info, severity, &check.name, |e| {
-            e.source = RESULT_SOURCE.into();
+        let event = self.result_event(check, severity, |e| {
             e.text = judged.text();
-            e.labels.clone_from(&check.labels);
-            e.original = Some(original);
+            e.original = Some(judged.json(&check.name));
         });
-        let part = judged.expectation.part.as_deref().unwrap_or_default();
-        let again = if judged.late { "/late" } else { "" };
         for handler in &check.on_result {
-            let key = format!("result/{}/{part}/{}{again}", check.name, judged.counted.minute.as_secs());
+            // Not the minute: after the clock was set right it comes again.
+            let key = format!("result/{}", event.seq);
             self.send_message(&event, handler, &key, "result");
         }
     }
 
-    fn report_beyond(&mut self, check: &CheckPolicy, beyond: Option<Beyond>) {
-        let Some(Beyond { count, first, last }) = beyond else { return };
-        self.event(EventKind::Result, EventState::Info, Severity::Warning, &check.name, |e| {
+    fn result_event(&mut self, check: &CheckPolicy, severity: Severity, fill: impl FnOnce(&mut Event)) -> Event {
+        self.event(EventKind::Result, EventState::Info, severity, &check.name, |e| {
             e.source = RESULT_SOURCE.into();
             e.labels.clone_from(&check.labels);
+            fill(e);
+        })
+    }
+
+    fn report_beyond(&mut self, check: &CheckPolicy, beyond: Option<Beyond>) {
+        let Some(Beyond { count, more, first, last }) = beyond else { return };
+        let more = if more { "more than " } else { "" };
+        self.result_event(check, Severity::Warning, |e| {
             e.text = format!(
-                "{count} minutes from {first} to {last} were due and are not judged: they are beyond the walk back of \
-                 ten look-backs"
+                "{more}{count} minutes from {first} to {last} were due and are not judged: they are beyond the walk back \
+                 of ten look-backs"
             );
         });
     }
 
-    /// A source answers or does not: one fault of the agent, whoever asked.
-    pub(super) fn source_news(&mut self, news: &SourceNews) {
-        let part = format!("{SOURCE_PART}{}", news.source);
-        match &news.problem {
-            Some(problem) => self.own(&part, Some(Finding::new(Severity::Critical, problem))),
-            None if self.world.state.faults.contains_key(&self.own_name(&part)) => self.own(&part, None),
-            None => {}
+    /// A check's source answers it or does not. It is one fault of the agent, whoever asked, and stands as long as it
+    /// did not answer any one check when that last asked: a source may answer one query and not another.
+    pub(super) fn source_news(&mut self, check: &CheckPolicy, news: &SourceNews) {
+        let Some(state) = self.lookback_state(check) else { return };
+        let away = news.problem.as_ref().map(|why| Away { source: news.source.clone(), why: why.clone() });
+        if state.away.is_none() && away.is_none() {
+            return;
+        }
+        state.away = away;
+        self.touch(RowKey::Check(check.name.clone()));
+        self.judge_source(&news.source, "");
+    }
+
+    /// Sources that no check asks any more are not wrong any more.
+    pub(super) fn drop_removed_sources(&mut self) {
+        let prefix = self.own_name(SOURCE_PART);
+        let faults = self.world.state.faults.keys();
+        let sources: Vec<Name> = faults.filter_map(|name| name.strip_prefix(prefix.as_str()).map(Name::new)).collect();
+        for source in sources {
+            let there = self.world.policy.sources.contains_key(&source);
+            self.judge_source(&source, if there { "no check asks it any more" } else { "removed from the config" });
         }
     }
 
-    /// Sources that the config does not have any more are not wrong any more.
-    pub(super) fn drop_removed_sources(&mut self) {
-        let prefix = self.own_name(SOURCE_PART);
-        let policy = self.world.policy.clone();
-        let faults =
-            self.world.state.faults.keys().filter_map(|name| Some((name, name.strip_prefix(prefix.as_str())?)));
-        let gone: Vec<Name> =
-            faults.filter(|(_, source)| !policy.sources.contains_key(*source)).map(|(name, _)| name.clone()).collect();
-        gone.iter().for_each(|name| self.clear(name, "removed from the config"));
+    /// `gone`: why it is not wrong any more, where it is not simply that it answers.
+    fn judge_source(&mut self, source: &Name, gone: &str) {
+        let part = format!("{SOURCE_PART}{source}");
+        match self.source_finding(source) {
+            Some(finding) => self.own(&part, Some(finding)),
+            None => self.clear(&self.own_name(&part), gone),
+        }
+    }
+
+    /// What checks say of a source that they can't ask; of those that can't be read at the moment, what they said.
+    fn source_finding(&self, source: &Name) -> Option<Finding> {
+        let policy = &self.world.policy;
+        policy.sources.get(source)?;
+        let asks = |name: &Name| {
+            let check = policy.checks.get(name);
+            check.is_none_or(|check| check.lookback.as_ref().is_some_and(|l| l.source == *source))
+        };
+        let away: Vec<(&Name, &str)> = (self.world.state.checks.iter())
+            .filter_map(|(name, state)| Some((name, state.lookback.as_ref()?.away.as_ref()?)))
+            .filter(|(name, away)| away.source == *source && asks(name))
+            .map(|(name, away)| (name, away.why.as_str()))
+            .collect();
+        let (_, why) = away.first()?;
+        let mut lines: Vec<String> =
+            away.iter().take(AWAY_LISTED_MAX).map(|(name, why)| format!("{name}: {why}")).collect();
+        if away.len() > AWAY_LISTED_MAX {
+            lines.push(format!("and {} checks more", away.len() - AWAY_LISTED_MAX));
+        }
+        Some(Finding::new(Severity::Critical, *why).with_detail(lines.join("\n")))
     }
 }
 

@@ -31,6 +31,16 @@ pub const BAD_MAX: usize = 1000;
 /// So many windows are judged in one run; the next run takes the next ones.
 pub const WINDOWS_MAX: usize = 20_000;
 
+/// A walk that takes several runs goes on from where it began for so long; then it begins anew, and what it did not
+/// get to is beyond it.
+pub const WALK_LASTS_MAX: Duration = Duration::from_secs(3600);
+
+/// Minutes beyond the walk are counted this far back from it, however long nothing was judged: 400 days.
+pub const BEYOND_MINUTES_MAX: u64 = 400 * 24 * 60;
+
+/// What was judged by a clock that was ahead by no more than this is not judged again once it is right: as cron has it.
+pub const AHEAD_MAX: Duration = Duration::from_secs(3 * 3600);
+
 /// What a check expects of the rows that its query finds.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Lookback {
@@ -113,6 +123,21 @@ pub struct LookbackState {
     /// Expectations that are not met, by part (empty for an only one), and the minute that says so.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub faulty: BTreeMap<String, Timestamp>,
+    /// A walk that takes several runs went back from this minute: what is beyond it is reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub walk: Option<Timestamp>,
+    /// Its source could not be asked when it last was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub away: Option<Away>,
+}
+
+/// A source that could not be asked.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Away {
+    /// Which.
+    pub source: Name,
+    /// Why.
+    pub why: String,
 }
 
 /// A minute that held too few rows.
@@ -123,6 +148,22 @@ pub struct BadMinute {
     pub part: Option<String>,
     /// The minute.
     pub minute: Timestamp,
+    /// What was asked of it: asked anything else, it is another minute, and not judged again.
+    #[serde(default)]
+    pub asked: Asked,
+}
+
+/// What an expectation asks of a minute.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Asked {
+    /// How far the window reaches back.
+    pub lookback_seconds: u64,
+    /// Whether its ends belong to it.
+    pub inclusive: bool,
+    /// At least so many rows.
+    pub min: Option<u64>,
+    /// At most so many.
+    pub max: Option<u64>,
 }
 
 /// What a run is to judge.
@@ -132,8 +173,10 @@ pub struct Plan {
     pub windows: Vec<Window>,
     /// Once the run is through, every minute up to this one is judged.
     pub until: Timestamp,
-    /// Minutes that were due and are beyond the walk.
+    /// Minutes that were due and are beyond the walk, unless an earlier run reported them.
     pub beyond: Option<Beyond>,
+    /// There are more windows than one run judges: the minute that the walk goes back from, also for the next ones.
+    pub walk: Option<Timestamp>,
 }
 
 /// Minutes that were due and can't be judged any more.
@@ -141,6 +184,8 @@ pub struct Plan {
 pub struct Beyond {
     /// How many.
     pub count: u64,
+    /// There are more, too long ago to be counted.
+    pub more: bool,
     /// The first.
     pub first: Timestamp,
     /// The last.
@@ -157,6 +202,11 @@ fn minutes_later(minute: Timestamp, count: u64) -> Timestamp {
     Timestamp::from_micros(minute.as_micros().saturating_add(by))
 }
 
+/// How many whole minutes a time is after a minute; none if it is before it.
+fn minutes_since(minute: Timestamp, at: Timestamp) -> u64 {
+    u64::try_from(at.as_micros().saturating_sub(minute.as_micros()) / MINUTE_US).unwrap_or(0)
+}
+
 fn minutes_before(minute: Timestamp, count: u64) -> Timestamp {
     let by = i64::try_from(count).unwrap_or(i64::MAX).saturating_mul(MINUTE_US);
     Timestamp::from_micros(minute.as_micros().saturating_sub(by))
@@ -166,6 +216,17 @@ impl Expectation {
     /// How many minutes are walked back.
     pub fn walk_minutes(&self) -> u64 {
         WALK_FACTOR.saturating_mul(self.lookback.as_secs().div_ceil(60))
+    }
+
+    /// The first minute of a walk back from a minute.
+    fn walk_start(&self, from: Timestamp) -> Timestamp {
+        minutes_before(from, self.walk_minutes().saturating_sub(1))
+    }
+
+    /// What is asked of a minute.
+    fn asked(&self) -> Asked {
+        let lookback_seconds = self.lookback.as_secs();
+        Asked { lookback_seconds, inclusive: self.inclusive, min: self.min, max: self.max }
     }
 
     /// What a count means.
@@ -204,7 +265,7 @@ impl Expectation {
 }
 
 /// `180` → `3 min`.
-fn span_text(seconds: u64) -> String {
+pub(crate) fn span_text(seconds: u64) -> String {
     match seconds {
         s if s % 86_400 == 0 => format!("{} d", s / 86_400),
         s if s % 3600 == 0 => format!("{} h", s / 3600),
@@ -225,6 +286,15 @@ struct Piece {
     /// The minute of the hour at `start`.
     minute: u8,
     len: u64,
+}
+
+impl Piece {
+    /// Its minutes from one time on and before another: bit 0 is minute 0 of the hour.
+    fn bits(&self, from: Timestamp, until: Timestamp) -> u64 {
+        let bit = |at| u64::from(self.minute) + minutes_since(self.start, at).min(self.len);
+        // A piece has at most 60 minutes.
+        (1 << bit(until)) - (1 << bit(from).min(bit(until)))
+    }
 }
 
 impl Lookback {
@@ -267,7 +337,7 @@ impl Lookback {
         let needs =
             |e: &Expectation| e.lookback.saturating_add(Duration::from_secs(e.walk_minutes().saturating_mul(60)));
         let longest = self.expect.iter().map(needs).max().unwrap_or_default();
-        longest.saturating_add(self.delay).saturating_add(Duration::from_secs(120))
+        longest.saturating_add(self.delay).saturating_add(WALK_LASTS_MAX).saturating_add(Duration::from_secs(120))
     }
 
     /// Rows older than this are not needed any more.
@@ -278,49 +348,81 @@ impl Lookback {
     /// What a run that begins now is to judge.
     pub fn plan(&self, state: &LookbackState, now: Timestamp) -> Plan {
         let newest = self.newest(now);
-        let mut plan = Plan { until: state.judged.max(newest), ..Plan::default() };
-        let start = |e: &Expectation| minutes_before(newest, e.walk_minutes().saturating_sub(1));
-        let starts: Vec<Timestamp> = self.expect.iter().map(start).collect();
-        let mut next = minutes_later(minute_of(state.judged), 1);
+        let next = minutes_later(minute_of(state.judged), 1);
+        let begun = state.walk.filter(|from| state.judged < *from && *from <= newest);
+        let from = begun.filter(|from| newest.since(*from) <= WALK_LASTS_MAX).unwrap_or(newest);
+        let starts = self.walk_starts(from);
+        let reported = begun.map(|from| self.walk_starts(from));
+        let beyond = self.beyond(next, reported.as_deref(), &starts);
+        let mut plan = Plan { until: state.judged.max(newest), beyond, ..Plan::default() };
+        let mut next = starts.iter().min().map_or(next, |first| next.max(*first));
         while next <= newest {
             let piece = self.piece(next, newest);
             next = minutes_later(piece.start, piece.len);
-            self.plan_piece(&piece, &starts, &mut plan);
-            if plan.windows.len() >= WINDOWS_MAX {
-                plan.until = minutes_before(next, 1).min(plan.until);
+            self.plan_piece(&piece, &starts, &mut plan.windows);
+            if plan.windows.len() >= WINDOWS_MAX && next <= newest {
+                (plan.until, plan.walk) = (minutes_before(next, 1), Some(from));
                 break;
             }
         }
         let again = state.bad.iter().filter_map(|bad| {
-            let line = self.expect.iter().position(|e| e.part == bad.part)?;
-            (bad.minute >= starts[line]).then(|| Window { again: true, ..self.expect[line].window(line, bad.minute) })
+            let line = self.line_of(bad)?;
+            let expectation = &self.expect[line];
+            let within = bad.minute >= expectation.walk_start(newest);
+            within.then(|| Window { again: true, ..expectation.window(line, bad.minute) })
         });
         plan.windows.extend(again);
         plan
     }
 
-    fn plan_piece(&self, piece: &Piece, starts: &[Timestamp], plan: &mut Plan) {
-        let masks: Vec<u64> =
-            self.expect.iter().map(|e| e.minutes_in(piece.date, piece.hour, &self.holidays)).collect();
+    fn walk_starts(&self, from: Timestamp) -> Vec<Timestamp> {
+        self.expect.iter().map(|e| e.walk_start(from)).collect()
+    }
+
+    /// The line that found a minute bad, if it asks the same still.
+    fn line_of(&self, bad: &BadMinute) -> Option<usize> {
+        self.expect.iter().position(|e| e.part == bad.part && e.asked() == bad.asked)
+    }
+
+    /// The minutes of each line from `next` on that are before its walk, without those before the walk that was
+    /// `reported`.
+    fn beyond(&self, next: Timestamp, reported: Option<&[Timestamp]>, starts: &[Timestamp]) -> Option<Beyond> {
+        let end = *starts.iter().max()?;
+        let floor = minutes_before(end, BEYOND_MINUTES_MAX);
+        let more = next < floor;
+        let (mut at, mut found) = (next.max(floor), None::<Beyond>);
+        while at < end {
+            let piece = self.piece(at, minutes_before(end, 1));
+            at = minutes_later(piece.start, piece.len);
+            let bits = self.expect.iter().enumerate().fold(0, |bits, (line, expectation)| {
+                let from = reported.map_or(next, |reported| reported[line]);
+                bits | piece.bits(from, starts[line]) & expectation.minutes_in(piece.date, piece.hour, &self.holidays)
+            });
+            if bits != 0 {
+                let minute = |bit: u32| minutes_later(piece.start, u64::from(bit) - u64::from(piece.minute));
+                let first = if more { next } else { minute(bits.trailing_zeros()) };
+                let known = found.get_or_insert(Beyond { count: 0, more, first, last: first });
+                known.count += u64::from(bits.count_ones());
+                known.last = minute(bits.ilog2());
+            }
+        }
+        found
+    }
+
+    fn plan_piece(&self, piece: &Piece, starts: &[Timestamp], windows: &mut Vec<Window>) {
+        let masks = self.expect.iter().zip(starts).map(|(e, start)| {
+            let end = minutes_later(piece.start, piece.len);
+            piece.bits(*start, end) & e.minutes_in(piece.date, piece.hour, &self.holidays)
+        });
+        let masks: Vec<u64> = masks.collect();
         if masks.iter().all(|mask| *mask == 0) {
             return;
         }
         for offset in 0..piece.len {
-            let minute = minutes_later(piece.start, offset);
             let bit = 1u64 << (u64::from(piece.minute) + offset);
-            let mut beyond = false;
-            for (line, expectation) in self.expect.iter().enumerate().filter(|(line, _)| masks[*line] & bit != 0) {
-                if minute < starts[line] {
-                    beyond = true;
-                } else {
-                    plan.windows.push(expectation.window(line, minute));
-                }
-            }
-            if beyond {
-                let known = plan.beyond.get_or_insert(Beyond { count: 0, first: minute, last: minute });
-                known.count += 1;
-                known.last = minute;
-            }
+            let minute = minutes_later(piece.start, offset);
+            let due = self.expect.iter().enumerate().filter(|(line, _)| masks[*line] & bit != 0);
+            windows.extend(due.map(|(line, expectation)| expectation.window(line, minute)));
         }
     }
 
@@ -343,20 +445,40 @@ impl Lookback {
 impl LookbackState {
     /// A check that is new: it is judged from this minute on.
     pub fn new(policy: &Lookback, now: Timestamp) -> LookbackState {
-        LookbackState { judged: minutes_before(policy.newest(now), 1), bad: Vec::new(), faulty: BTreeMap::new() }
+        let judged = minutes_before(policy.newest(now), 1);
+        LookbackState { judged, bad: Vec::new(), faulty: BTreeMap::new(), walk: None, away: None }
+    }
+
+    /// A clock that was far ahead judged minutes that have not come yet: they will be judged when they come. Returns
+    /// up to which minute it judged.
+    pub fn set_right(&mut self, policy: &Lookback, now: Timestamp) -> Option<Timestamp> {
+        if self.judged.since(now) <= AHEAD_MAX {
+            return None;
+        }
+        let newest = policy.newest(now);
+        self.bad.retain(|bad| bad.minute <= newest);
+        self.faulty.retain(|_, minute| *minute <= newest);
+        self.walk = None;
+        Some(std::mem::replace(&mut self.judged, minutes_before(newest, 1)))
     }
 
     /// Remembers or forgets a minute, by what it was found to be.
-    pub fn note(&mut self, part: Option<&str>, minute: Timestamp, verdict: Verdict) {
-        let is = |bad: &BadMinute| bad.minute == minute && bad.part.as_deref() == part;
-        let known = self.bad.iter().position(is);
+    pub fn note(&mut self, expectation: &Expectation, minute: Timestamp, verdict: Verdict) {
+        let known = self.bad.iter().position(|bad| bad.is(expectation, minute));
         match (verdict, known) {
-            (Verdict::TooFew, None) => self.bad.push(BadMinute { part: part.map(str::to_owned), minute }),
+            (Verdict::TooFew, None) => {
+                self.bad.push(BadMinute { part: expectation.part.clone(), minute, asked: expectation.asked() });
+            }
             (Verdict::TooFew, Some(_)) | (_, None) => {}
             (_, Some(at)) => drop(self.bad.remove(at)),
         }
         let over = self.bad.len().saturating_sub(BAD_MAX);
         self.bad.drain(..over);
+    }
+
+    /// Whether a minute held too few rows when it was last judged.
+    pub fn is_bad(&self, expectation: &Expectation, minute: Timestamp) -> bool {
+        self.bad.iter().any(|bad| bad.is(expectation, minute))
     }
 
     /// The newest verdict on an expectation.
@@ -376,10 +498,14 @@ impl LookbackState {
     /// Forgets minutes that no run judges again.
     pub fn forget(&mut self, policy: &Lookback, now: Timestamp) {
         let newest = policy.newest(now);
-        self.bad.retain(|bad| {
-            let expectation = policy.expect.iter().find(|e| e.part == bad.part);
-            expectation.is_some_and(|e| bad.minute > minutes_before(newest, e.walk_minutes()))
-        });
+        self.bad
+            .retain(|bad| policy.line_of(bad).is_some_and(|line| bad.minute >= policy.expect[line].walk_start(newest)));
+    }
+}
+
+impl BadMinute {
+    fn is(&self, expectation: &Expectation, minute: Timestamp) -> bool {
+        self.minute == minute && self.part == expectation.part && self.asked == expectation.asked()
     }
 }
 

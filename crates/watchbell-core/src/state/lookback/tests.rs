@@ -111,7 +111,7 @@ fn the_walk_reaches_ten_look_backs() {
     assert_eq!((windows(&short), short.beyond), ((0..=25).collect(), None));
     let long = policy.plan(&state, at(180 * 60));
     assert_eq!(windows(&long), (151..=180).collect::<Vec<_>>());
-    assert_eq!(long.beyond, Some(Beyond { count: 151, first: at(0), last: at(150 * 60) }));
+    assert_eq!(long.beyond, Some(Beyond { count: 151, more: false, first: at(0), last: at(150 * 60) }));
 }
 
 /// S2.7: what was judged is not judged again when the look-back grows or a clock goes back.
@@ -181,8 +181,8 @@ fn bad_minutes_are_asked_for_again_within_the_walk() {
     let policy = policy(vec![every_minute(60)]);
     let mut state = LookbackState::new(&policy, at(0));
     state.judged = at(0);
-    state.note(None, at(0), Verdict::TooFew);
-    state.note(None, at(0), Verdict::TooFew);
+    state.note(&policy.expect[0], at(0), Verdict::TooFew);
+    state.note(&policy.expect[0], at(0), Verdict::TooFew);
     state.spoke(None, at(0), Verdict::TooFew);
     let again = |state: &LookbackState, now| policy.plan(state, at(now)).windows.iter().filter(|w| w.again).count();
     assert_eq!((again(&state, 60), again(&state, 540), again(&state, 600)), (1, 1, 0));
@@ -191,10 +191,10 @@ fn bad_minutes_are_asked_for_again_within_the_walk() {
     state.forget(&policy, at(600));
     assert_eq!(state.bad, []);
     for minute in 0..2 * BAD_MAX as i64 {
-        state.note(None, at(60 * minute), Verdict::TooFew);
+        state.note(&policy.expect[0], at(60 * minute), Verdict::TooFew);
     }
     assert_eq!((state.bad.len(), state.bad[0].minute), (BAD_MAX, at(60 * BAD_MAX as i64)));
-    state.note(None, at(60 * BAD_MAX as i64), Verdict::Good);
+    state.note(&policy.expect[0], at(60 * BAD_MAX as i64), Verdict::Good);
     assert_eq!(state.bad.len(), BAD_MAX - 1);
 }
 
@@ -221,4 +221,94 @@ fn a_run_gets_a_bounded_number_of_windows() {
         (all, runs, state.judged) = (all + plan.windows.len(), runs + 1, plan.until);
     }
     assert_eq!((all, runs), (3 * 9 * 1440, 2));
+}
+
+/// S2.7: what was asked otherwise is another minute: a bad one is not judged again by other lines, whatever their names.
+#[test]
+fn bad_minutes_are_not_judged_again_by_other_lines() {
+    let named = |part: &str, e: Expectation| Expectation { part: Some(part.into()), ..e };
+    let old = named("expect-2", every_minute(60));
+    let mut state = LookbackState::new(&policy(vec![old.clone()]), at(0));
+    state.judged = at(0);
+    state.note(&old, at(0), Verdict::TooFew);
+    let table = [
+        ("as it was", named("expect-2", every_minute(60)), 1),
+        ("at other hours", Expectation { hours: 1, ..old.clone() }, 1),
+        ("a longer look-back", named("expect-2", every_minute(3600)), 0),
+        ("another `min`", Expectation { min: Some(4), ..old.clone() }, 0),
+        ("another `max`", Expectation { max: None, ..old.clone() }, 0),
+        ("other bounds", Expectation { inclusive: true, ..old.clone() }, 0),
+        ("a line was inserted before it", named("expect-3", every_minute(60)), 0),
+    ];
+    for (what, line, expect) in table {
+        let policy = policy(vec![named("expect-1", every_minute(60)), line]);
+        let mut state = state.clone();
+        let again = policy.plan(&state, at(60)).windows.into_iter().filter(|w| w.again).count();
+        state.forget(&policy, at(60));
+        assert_eq!((again, state.bad.len()), (expect, expect), "{what}");
+    }
+}
+
+/// S2.7: a walk that takes several runs loses no minute of a line with a shorter one, and what is beyond is counted once.
+#[test]
+fn a_walk_of_several_runs_is_one_walk() {
+    let part = |part: &str, e: Expectation| Expectation { part: Some(part.into()), ..e };
+    let day = every_minute(86_400);
+    let policy = policy(vec![part("a", day.clone()), part("b", day), part("short", every_minute(60))]);
+    let mut state = LookbackState { judged: at(-8 * 86_400), ..LookbackState::new(&policy, at(0)) };
+    let (mut planned, mut beyond, mut now) = (vec![Vec::new(); 3], Vec::new(), at(0));
+    while state.judged < policy.newest(now) {
+        now = now + Duration::from_secs(60);
+        let plan = policy.plan(&state, now);
+        plan.windows.iter().for_each(|w| planned[w.line].push((w.minute.as_secs() - START) / 60));
+        beyond.extend(plan.beyond);
+        (state.judged, state.walk) = (plan.until, plan.walk);
+    }
+    assert_eq!((now, state.walk), (at(120), None));
+    assert_eq!(planned[0], (-8 * 1440 + 1..=2).collect::<Vec<_>>());
+    assert_eq!(planned[2], (-8..=2).collect::<Vec<_>>());
+    let (count, first) = (8 * 1440 - 9, at((-8 * 1440 + 1) * 60));
+    assert_eq!(beyond, [Beyond { count, more: false, first, last: at(-9 * 60) }]);
+}
+
+/// A walk that was begun and not ended before a second outage: what was reported then is not reported again.
+#[test]
+fn a_second_outage_reports_only_its_own_minutes() {
+    let policy = policy(vec![every_minute(60)]);
+    let state = LookbackState { judged: at(-7200), walk: Some(at(0)), ..LookbackState::new(&policy, at(0)) };
+    let plan = policy.plan(&state, at(7200));
+    let expect = Beyond { count: 120, more: false, first: at(-9 * 60), last: at(7200 - 10 * 60) };
+    assert_eq!((plan.beyond, plan.windows.len()), (Some(expect), 10));
+    let soon = policy.plan(&state, at(60));
+    assert_eq!((soon.beyond, soon.windows.len()), (None, 11));
+}
+
+/// From a clock that stood at 1970 on: what is beyond the walk is counted as far as that makes sense.
+#[test]
+fn a_gap_of_decades_is_counted_in_part() {
+    let policy = policy(vec![every_minute(180)]);
+    let state = LookbackState { judged: Timestamp::ZERO, ..LookbackState::new(&policy, at(0)) };
+    let plan = policy.plan(&state, at(0));
+    let (first, last) = (Timestamp::from_secs(60), at(-30 * 60));
+    assert_eq!(plan.beyond, Some(Beyond { count: BEYOND_MINUTES_MAX, more: true, first, last }));
+    assert_eq!((plan.windows.len(), plan.until), (30, at(0)));
+}
+
+/// What a clock that was far ahead judged is judged when it comes; an hour back is no such clock (S2.7), and neither is
+/// a `delay` that was added.
+#[test]
+fn a_clock_set_right_judges_anew() {
+    let mut policy = policy(vec![every_minute(60)]);
+    let mut state = LookbackState { judged: at(5 * 86_400), ..LookbackState::new(&policy, at(0)) };
+    for minute in [at(-60), at(5 * 86_400)] {
+        state.note(&policy.expect[0], minute, Verdict::TooFew);
+        state.spoke(None, minute, Verdict::TooFew);
+    }
+    assert_eq!(state.set_right(&policy, at(0)), Some(at(5 * 86_400)));
+    let minutes: Vec<Timestamp> = policy.plan(&state, at(0)).windows.iter().map(|w| w.minute).collect();
+    assert_eq!((minutes, state.speaks_of(None)), (vec![at(0), at(-60)], None));
+    let mut hour = LookbackState { judged: at(3600), ..LookbackState::new(&policy, at(0)) };
+    assert_eq!((hour.set_right(&policy, at(0)), hour.judged), (None, at(3600)));
+    policy.delay = Duration::from_secs(86_400);
+    assert_eq!(hour.set_right(&policy, at(3600)), None);
 }
