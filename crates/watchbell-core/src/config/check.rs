@@ -114,6 +114,7 @@ pub(super) fn read<P>(
     }
     let before = reader.problems.list.len();
     let draft = read_common(cx, name, kind.map_or("passive", |k| k.key), line, &mut reader);
+    expect::warn(&draft.policy, own, &mut reader);
     let program = kind.and_then(|kind| (kind.read)(&mut reader));
     let kind_failed = kind.is_some() && program.is_none();
     if kind_failed && reader.problems.list.len() == before {

@@ -4,14 +4,15 @@
 //! dwmon's requirement lines are translated into the same tables ([`super::formats::dwmon`]) and read here too.
 
 use super::{
-    Problems, Reader,
+    CheckPolicy, Problems, Reader,
     keys::EXPECT_KEYS,
     reader::nearest,
-    tree::{FileId, Node, Span, Value},
+    tree::{FileId, Node, Span, Table, Value},
 };
 use crate::{
     model::{Name, Severity},
-    state::lookback::{Days, Expectation, Lookback, Minutes},
+    schedule::Schedule,
+    state::lookback::{Days, Expectation, Lookback, Minutes, span_text},
 };
 use jiff::{civil::Date, tz::TimeZone};
 use std::{
@@ -81,6 +82,36 @@ pub(super) fn read(zone: &TimeZone, r: &mut Reader<'_>) -> Option<Lookback> {
         retention: retention.unwrap_or(RETENTION_DEFAULT),
         extra,
     })
+}
+
+/// Warns of what is right by itself and does not do what it seems to. `own` is what the check itself says, and not the
+/// file's defaults.
+pub(super) fn warn(check: &CheckPolicy, own: &Table, r: &mut Reader<'_>) {
+    let Some(lookback) = &check.lookback else { return };
+    let all_critical = lookback.expect.iter().all(|e| e.severity == Severity::Critical);
+    let retry = own.get("retry").filter(|entry| matches!(entry.value.value, Value::Integer(1..)));
+    if let Some(retry) = retry.filter(|_| check.thresholds.is_empty() && all_critical) {
+        let message = "`retry` changes nothing: every expectation is critical, and a critical fault is told at once";
+        r.problems
+            .warning(retry.key_span, message)
+            .hint("write `severity = \"error\"` in those that may fail a few times before they are told");
+    }
+    let Some(shortest) = lookback.expect.iter().min_by_key(|e| e.lookback) else { return };
+    let walk = Duration::from_secs(60 * shortest.walk_minutes());
+    if let Some(Schedule::Every { period, .. }) = &check.schedule
+        && *period > walk
+    {
+        let (span, title) = (r.span("every"), r.title.clone());
+        let (period, walk) = (span_text(period.as_secs()), span_text(walk.as_secs()));
+        let lookback = span_text(shortest.lookback.as_secs());
+        let message = format!(
+            "{title} runs every {period} and walks back {walk}, ten look-backs of {lookback}: minutes before are never judged"
+        );
+        r.problems.warning(span, message).hint(format!(
+            "write `every = \"1m\"`; how often it is judged is said in `expect`: `{{ every = \"1h\", lookback = \"{}\", … }}`",
+            lookback.replace(" min", "m").replace(' ', "")
+        ));
+    }
 }
 
 /// Reads expectations as they may be given on a command line: `{ lookback = "1h", min = 5 }`, a list of such, or a
