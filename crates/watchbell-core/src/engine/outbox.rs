@@ -26,6 +26,8 @@ const LOOK_AHEAD_MAX: usize = 200;
 const TOLD_KEPT: Duration = Duration::from_secs(90 * 86_400);
 /// What a notifier refused is held against it for this long.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(86_400);
+/// Why a delivery to a notifier that is gone is given up.
+const REMOVED: &str = "its notifier was removed from the config";
 /// The source of events that hand a result to a handler.
 pub(super) const RESULT_SOURCE: &str = "result";
 /// A digest lists at most this many events; the rest is counted.
@@ -348,6 +350,9 @@ impl Step<'_> {
     pub(super) fn delivery_failed(&mut self, id: u64, failure: &Failure) {
         self.world.derived.in_flight.remove(&id);
         let Some(queued) = self.world.state.outbox.get(&id).cloned() else { return };
+        if !self.world.policy.notifiers.contains_key(&queued.delivery.notifier) {
+            return self.failed_after_removal(id, &queued, failure);
+        }
         let give_up_at = queued.at + self.world.policy.agent.give_up_after;
         self.note_failure(&queued, failure);
         match failure {
@@ -361,6 +366,17 @@ impl Step<'_> {
         }
         self.lanes.insert(queued.delivery.notifier.clone());
         self.judge_alerts();
+    }
+
+    /// Its notifier was removed from the config while it was under way. As in [`Step::wake_outbox`], only an end waits,
+    /// should the notifier come back.
+    fn failed_after_removal(&mut self, id: u64, queued: &Queued, failure: &Failure) {
+        match failure {
+            Failure::Retry { reason, .. } if queued.delivery.action == Action::Resolve => {
+                self.try_later(id, queued, reason);
+            }
+            _ => self.give_up(id, &format!("{REMOVED}: {}", failure.reason()), false),
+        }
     }
 
     fn try_later(&mut self, id: u64, queued: &Queued, reason: &str) {
@@ -400,9 +416,11 @@ impl Step<'_> {
         let Some(queued) = self.remove(id) else { return };
         let delivery = &queued.delivery;
         let notifier = delivery.notifier.clone();
-        self.world.state.notifiers.entry(notifier.clone()).or_default().given_up += 1;
-        self.world.derived.timers.set_earlier(Timer::Purge, self.now + PURGE_EVERY);
-        self.touch(RowKey::Notifier(notifier.clone()));
+        if self.world.policy.notifiers.contains_key(&notifier) {
+            self.world.state.notifiers.entry(notifier.clone()).or_default().given_up += 1;
+            self.world.derived.timers.set_earlier(Timer::Purge, self.now + PURGE_EVERY);
+            self.touch(RowKey::Notifier(notifier.clone()));
+        }
         let opens = matches!(delivery.action, Action::Trigger | Action::Message | Action::Digest)
             && delivery.event.source != RESULT_SOURCE;
         let superseded = delivery.action == Action::Trigger
@@ -660,7 +678,7 @@ impl Step<'_> {
     pub(super) fn wake_outbox(&mut self) {
         let lanes: Vec<Name> = self.world.derived.lanes.keys().cloned().collect();
         for id in self.without_notifier(|q| q.delivery.action != Action::Resolve) {
-            self.give_up(id, "its notifier was removed from the config", false);
+            self.give_up(id, REMOVED, false);
         }
         let state = &mut self.world.state;
         let removed: Vec<Name> =
@@ -702,7 +720,7 @@ impl Step<'_> {
     pub(super) fn purge_unreachable(&mut self) {
         let (now, give_up_after) = (self.now, self.world.policy.agent.give_up_after);
         for id in self.without_notifier(|q| q.at + give_up_after <= now) {
-            self.give_up(id, "its notifier was removed from the config", false);
+            self.give_up(id, REMOVED, false);
         }
         self.forgive(|state| state.failing_since.is_none_or(|since| since + FORGIVEN_AFTER <= now));
         self.judge_alerts();
