@@ -18,6 +18,8 @@ use std::{
     time::Duration,
 };
 
+/// So many that are too old are given up at a time; the next try that fails gives up more.
+const GIVEN_UP_AT_ONCE_MAX: usize = 1_000;
 /// Tries in a row that fail before the agent says so by `AGENT#alerts`.
 const FAILURES_TOLD: u32 = 3;
 /// How many waiting deliveries are looked at to find the next one.
@@ -361,11 +363,29 @@ impl Step<'_> {
             }
             Failure::Retry { reason, .. } if self.now >= give_up_at => {
                 self.give_up(id, &format!("given up after {} tries: {reason}", queued.failures + 1), false);
+                self.give_up_as_old(&queued.delivery.notifier, reason);
             }
             Failure::Retry { reason, .. } => self.try_later(id, &queued, reason),
         }
         self.lanes.insert(queued.delivery.notifier.clone());
         self.judge_alerts();
+    }
+
+    /// What waits as long for a notifier that keeps failing need not wait for tries of its own, which are minutes apart.
+    fn give_up_as_old(&mut self, notifier: &Name, reason: &str) {
+        if self.world.state.notifiers.get(notifier).is_none_or(|state| state.failures < FAILURES_TOLD) {
+            return;
+        }
+        let (now, give_up_after) = (self.now, self.world.policy.agent.give_up_after);
+        let is_old = |id: &&u64| self.world.state.outbox.get(id).is_some_and(|q| q.at + give_up_after <= now);
+        let lane = self.world.derived.lanes.get(notifier).into_iter().flatten();
+        let waiting = lane.filter(|id| !self.world.derived.in_flight.contains_key(id));
+        let old: Vec<u64> = waiting.filter(is_old).take(GIVEN_UP_AT_ONCE_MAX).copied().collect();
+        for id in old {
+            let Some(queued) = self.world.state.outbox.get(&id) else { continue };
+            let (tries, why) = (queued.tries, format!("given up after {} tries: {reason}", queued.failures));
+            self.give_up(id, &why, tries == 0);
+        }
     }
 
     /// Its notifier was removed from the config while it was under way. As in [`Step::wake_outbox`], only an end waits,
