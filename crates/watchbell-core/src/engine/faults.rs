@@ -265,7 +265,7 @@ impl Step<'_> {
             self.touch(RowKey::Past(name));
         }
         self.purge_unreachable();
-        let given_up = self.world.state.notifiers.values().any(|n| n.given_up > 0);
+        let given_up = self.world.state.notifiers.values().any(|n| n.given_up > 0 || n.untold.is_some());
         if given_up || !self.world.state.past.is_empty() {
             self.world.derived.timers.set(Timer::Purge, Some(now + PURGE_EVERY));
         }

@@ -26,6 +26,9 @@ const FAILURES_TOLD: u32 = 3;
 const LOOK_AHEAD_MAX: usize = 200;
 /// What was told and can't be ended is remembered for this long.
 const TOLD_KEPT: Duration = Duration::from_secs(90 * 86_400);
+/// What a notifier could not be told is told again by a success that comes so long after, or at once if it was failing:
+/// one that is refused for good must not be tried with every other that is taken.
+const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(900);
 /// What a notifier refused is held against it for this long.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(86_400);
 /// Why a delivery to a notifier that is gone is given up.
@@ -285,7 +288,8 @@ impl Step<'_> {
         let now = self.now;
         let state = self.world.state.notifiers.entry(delivery.notifier.clone()).or_default();
         let failed_before = state.failures > 0 || state.given_up > 0;
-        let gave_up = state.failures > 0 && state.given_up > 0;
+        let is_due = |at: &mut Timestamp| state.failures > 0 || *at + TOLD_AGAIN_AFTER <= now;
+        let tell_again = state.untold.take_if(is_due).is_some();
         state.delivered += 1;
         state.last_success = Some(now);
         (state.failures, state.given_up, state.failing_since, state.not_before, state.last_failure) =
@@ -294,7 +298,7 @@ impl Step<'_> {
         if failed_before {
             self.judge_alerts();
         }
-        if gave_up {
+        if tell_again {
             // What it was never told, it is told now.
             self.reconcile_told();
         }
@@ -437,7 +441,12 @@ impl Step<'_> {
         let delivery = &queued.delivery;
         let notifier = delivery.notifier.clone();
         if self.world.policy.notifiers.contains_key(&notifier) {
-            self.world.state.notifiers.entry(notifier.clone()).or_default().given_up += 1;
+            let now = self.now;
+            let state = self.world.state.notifiers.entry(notifier.clone()).or_default();
+            state.given_up += 1;
+            if matches!(delivery.action, Action::Trigger | Action::Resolve | Action::Digest) {
+                state.untold.get_or_insert(now);
+            }
             self.world.derived.timers.set_earlier(Timer::Purge, self.now + PURGE_EVERY);
             self.touch(RowKey::Notifier(notifier.clone()));
         }
@@ -708,6 +717,8 @@ impl Step<'_> {
             self.touch(RowKey::Notifier(notifier));
         }
         self.forgive(|_| true);
+        // All was looked at with the config or the start that led here.
+        self.take_untold(|_| true);
         self.judge_alerts();
         self.lanes.extend(lanes);
     }
@@ -723,6 +734,18 @@ impl Step<'_> {
                 self.fx.changed.insert(RowKey::Notifier(name.clone()));
             }
         }
+    }
+
+    /// Whether there are notifiers that were not told something which is due to be told again; it will be.
+    fn take_untold(&mut self, is_due: impl Fn(&NotifierState) -> bool) -> bool {
+        let mut any = false;
+        for (name, state) in &mut self.world.state.notifiers {
+            if is_due(state) && state.untold.take().is_some() {
+                any = true;
+                self.fx.changed.insert(RowKey::Notifier(name.clone()));
+            }
+        }
+        any
     }
 
     /// Deliveries that wait for a notifier which the config does not have.
@@ -744,6 +767,10 @@ impl Step<'_> {
         }
         self.forgive(|state| state.failing_since.is_none_or(|since| since + FORGIVEN_AFTER <= now));
         self.judge_alerts();
+        let is_due = |state: &NotifierState| state.untold.is_some_and(|at| at + FORGIVEN_AFTER <= now);
+        if self.take_untold(|state| state.failures == 0 && is_due(state)) {
+            self.reconcile_told();
+        }
         let state = &self.world.state;
         let is_old = |told: &Told| told.at + TOLD_KEPT <= now;
         let orphans: Vec<ToldKey> = state

@@ -96,6 +96,9 @@ pub struct NotifierState {
     /// Deliveries that were given up since it last worked.
     #[serde(default)]
     pub given_up: u64,
+    /// Since when there is something that it was to be told, could not be, and is to be told when it works again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub untold: Option<Timestamp>,
     /// When it last took something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_success: Option<Timestamp>,
