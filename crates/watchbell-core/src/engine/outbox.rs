@@ -51,6 +51,9 @@ impl Step<'_> {
         receipt: Option<Receipt>,
         why: &str,
     ) -> u64 {
+        if action == Action::Update {
+            self.drop_older_update(to, episode);
+        }
         let decision = self.decide(&to.fault, "told", Verdict::Tell, format!("{}: {why}", action.word()));
         decision.notifier = Some(to.notifier.clone());
         decision.delivery = Some(key.clone());
@@ -66,6 +69,23 @@ impl Step<'_> {
             digest: Vec::new(),
         };
         self.put(delivery, episode, None)
+    }
+
+    /// An edit that was never tried says nothing that the one after it does not say better.
+    fn drop_older_update(&mut self, to: &ToldKey, episode: u64) {
+        let is_older = |queued: &Queued| {
+            let is_update = queued.delivery.action == Action::Update && queued.tries == 0;
+            is_update && queued.episode == episode && told_key(&queued.delivery) == *to
+        };
+        let lane = self.world.derived.lanes.get(&to.notifier).into_iter().flatten();
+        let older = lane.filter(|id| self.world.state.outbox.get(id).is_some_and(is_older)).copied();
+        for id in older.collect::<Vec<_>>() {
+            let Some(queued) = self.remove(id) else { continue };
+            let decision = self.decide(&to.fault, "outbox", Verdict::Drop, "update: a newer one takes its place");
+            decision.notifier = Some(to.notifier.clone());
+            decision.delivery = Some(queued.delivery.key.clone());
+            decision.episode = episode;
+        }
     }
 
     fn put(&mut self, delivery: Delivery, episode: u64, instead_of: Option<Name>) -> u64 {
@@ -203,6 +223,7 @@ impl Step<'_> {
         if !policy.capabilities.digests || lane.len() <= above {
             return;
         }
+        let edits = policy.capabilities.edits;
         // Each result is for its handler by itself.
         let mut lane = lane.clone();
         lane.retain(|id| self.world.state.outbox[id].delivery.event.source != RESULT_SOURCE);
@@ -215,7 +236,9 @@ impl Step<'_> {
                 .filter(|id| self.world.state.outbox[id].delivery.target == target)
                 .copied()
                 .collect();
-            if waiting.len() > above {
+            // Edits ring nowhere; a digest does.
+            let rings = |id: &&u64| !edits || self.world.state.outbox[*id].delivery.action != Action::Update;
+            if waiting.iter().filter(rings).count() > above {
                 self.merge(notifier, target, &waiting);
             }
         }
