@@ -188,7 +188,7 @@ fn read_policy(reader: &mut Reader<'_>, state: &mut AgentState) {
     set(&mut policy.running_max, count(reader, "running_max", 1..=100_000));
     set(&mut policy.timeout_percent, count(reader, "timeout_percent", 1..=100));
     let percent = count(reader, "alert_timeout_percent", 1..=100).unwrap_or(ALERT_TIMEOUT_PERCENT);
-    policy.deliver_timeout = policy.base_interval * percent / 100;
+    policy.deliver_timeout = policy.base_interval.saturating_mul(percent) / 100;
     set(&mut policy.deliver_timeout, reader.duration("deliver_timeout"));
     set(&mut policy.give_up_after, reader.duration("give_up_after"));
     set(&mut policy.digest_above, count(reader, "digest_above", 1..=100_000));

@@ -6,6 +6,7 @@ use super::{
     agent::{AgentState, join, zone},
     expect,
     keys::{CHECK_KEYS, HIDDEN_CHECK_KEYS, NOT_DEFAULTS, QUERY, QUERY_KEYS},
+    reader::{DURATION_MAX, parse_duration},
     refs::{Reference, references},
     tree::{Entry, Node, Table, Value},
 };
@@ -417,9 +418,9 @@ fn default_timeout<P>(cx: &CheckContext<'_, P>, schedule: &Schedule, style: Styl
     match schedule {
         _ if kind == QUERY => QUERY_TIMEOUT_DEFAULT,
         _ if style == Style::Flake => FLAKE_TIMEOUT_DEFAULT,
-        Schedule::Every { period, .. } => (*period * percent / 100).min(TIMEOUT_DEFAULT_MAX),
+        Schedule::Every { period, .. } => (period.saturating_mul(percent) / 100).min(TIMEOUT_DEFAULT_MAX),
         Schedule::Cron { .. } => TIMEOUT_DEFAULT_MAX,
-        Schedule::Ticks { base, .. } => cx.agent.cimaa_timeout.unwrap_or(*base * percent / 100),
+        Schedule::Ticks { base, .. } => cx.agent.cimaa_timeout.unwrap_or(base.saturating_mul(percent) / 100),
     }
 }
 
@@ -462,14 +463,14 @@ fn read_renotify(r: &mut Reader<'_>) -> Option<Renotify> {
         Value::String(word) if word == "on-change" => Some(Renotify::OnChange),
         value => {
             let every = match value {
-                Value::String(text) => super::reader::parse_duration(text),
+                Value::String(text) => parse_duration(text),
                 _ => None,
             };
-            if let Some(every) = every.filter(|every| *every >= RENOTIFY_MIN) {
+            if let Some(every) = every.filter(|every| (RENOTIFY_MIN..=DURATION_MAX).contains(every)) {
                 return Some(Renotify::Every(every));
             }
             let problem = r.error("renotify", format!("`renotify` can't be {value}"));
-            problem.hint("it is \"never\", \"on-change\", or a length of time of at least \"1m\"");
+            problem.hint("it is \"never\", \"on-change\", or a length of time from \"1m\" to a hundred years");
             None
         }
     }

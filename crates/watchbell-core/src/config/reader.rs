@@ -7,6 +7,9 @@ use super::{
 use regex::Regex;
 use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
+/// The longest time that can be configured: a hundred years. What is counted with it stays within its type.
+pub const DURATION_MAX: Duration = Duration::from_secs(36_600 * 86_400);
+
 /// Reads one table. Each method reads one key; a missing key is `None` without a problem (the `require_…`
 /// forms report it); a wrong value is a problem and `None`. Call [`Reader::finish`] at the end, or let the
 /// caller do it: it reports every key that is in no key list.
@@ -165,7 +168,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A length of time, more than zero: `"90s"`, `"5m"`, `"1h30m"`, `"2d"`, `"250ms"`; a bare number is seconds.
+    /// A length of time, more than zero and at most [`DURATION_MAX`]: `"90s"`, `"5m"`, `"1h30m"`, `"2d"`, `"250ms"`; a bare number is seconds.
     pub fn duration(&mut self, key: &str) -> Option<Duration> {
         let entry = self.entry(key)?;
         let parsed = match &entry.value.value {
@@ -174,13 +177,21 @@ impl<'a> Reader<'a> {
             Value::Float(x) => Duration::try_from_secs_f64(*x).ok(),
             _ => None,
         };
-        let parsed = parsed.filter(|d| !d.is_zero());
-        if parsed.is_none() {
-            let found = entry.value.value.to_string();
-            self.error(key, format!("`{key}` is not a length of time: {found}"))
-                .hint("write it as \"30s\", \"5m\", \"1h30m\" or \"2d\"");
+        let found = entry.value.value.to_string();
+        match parsed.filter(|d| !d.is_zero()) {
+            Some(length) if length <= DURATION_MAX => Some(length),
+            Some(_) => {
+                let days = DURATION_MAX.as_secs() / 86_400;
+                self.error(key, format!("`{key}` is too long a time: {found}"))
+                    .hint(format!("write at most \"{days}d\", a hundred years"));
+                None
+            }
+            None => {
+                self.error(key, format!("`{key}` is not a length of time: {found}"))
+                    .hint("write it as \"30s\", \"5m\", \"1h30m\" or \"2d\"");
+                None
+            }
         }
-        parsed
     }
 
     /// One text or a list of texts; one text is one element.
