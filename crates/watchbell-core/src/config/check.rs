@@ -39,6 +39,8 @@ pub const RETRY_INTERVAL_DEFAULT: Duration = Duration::from_secs(60);
 pub const FLAPPING_DEFAULT: (f64, f64) = (30.0, 25.0);
 /// Longest name of a check, in bytes: names become file names of logs.
 pub const NAME_MAX: usize = 200;
+/// How much is shown of one that is too long.
+const NAME_SHOWN: usize = 40;
 
 /// What a check is read with.
 pub(super) struct CheckContext<'a, P: 'static> {
@@ -548,7 +550,7 @@ pub(super) fn check_name(entry: &Entry, problems: &mut Problems) -> bool {
     let wrong = if name.trim().is_empty() {
         "it is empty"
     } else if name.len() > NAME_MAX {
-        "it is longer than 200 bytes"
+        return old_check_name(entry, problems);
     } else if name.contains(['#', '/']) {
         "`#` and `/` part the names of faults"
     } else if name.trim() != name || name.chars().any(char::is_control) {
@@ -560,4 +562,16 @@ pub(super) fn check_name(entry: &Entry, problems: &mut Problems) -> bool {
         .error(entry.key_span, format!("a check can't be called {name:?}: {wrong}"))
         .hint("use letters, digits, `-`, `_` and `.`");
     false
+}
+
+/// The same for a flake or a section of CIMAA's, which may be called anything that is not too long.
+pub(super) fn old_check_name(entry: &Entry, problems: &mut Problems) -> bool {
+    let name = &entry.key;
+    if name.len() > NAME_MAX {
+        let start = name.chars().take(NAME_SHOWN).collect::<String>();
+        problems
+            .error(entry.key_span, format!("a check can't be called \"{start}…\": it is longer than {NAME_MAX} bytes"))
+            .hint("shorten it: its log is named after it");
+    }
+    name.len() <= NAME_MAX
 }

@@ -86,6 +86,8 @@ pub(super) struct Parsed {
     pub(super) sections: Vec<(String, Span)>,
     /// Those that were left out; what is wrong with them was reported.
     pub(super) broken_sections: Vec<cimaa::BrokenSection>,
+    /// Checks of which something is wrong already, with stand-ins for that: what else is wrong is told at once.
+    pub(super) rest: Table,
     pub(super) cimaa_agent: bool,
     /// The folder of check files that CIMAA's agent file names.
     pub(super) cimaa_conf: Vec<String>,
@@ -102,6 +104,7 @@ pub(super) fn parse(input: &InputFile, options: &LoadOptions) -> Parsed {
         tree: None,
         sections: Vec::new(),
         broken_sections: Vec::new(),
+        rest: Table::default(),
         cimaa_agent: false,
         cimaa_conf: Vec::new(),
     };
@@ -137,7 +140,10 @@ fn parse_flake(input: &InputFile, options: &LoadOptions, file: FileId, parsed: &
     // The credentials file is the agent's to say, which is not known yet: `interpret` adds it.
     let flakes_parent = flake::working_dir(&input.absolute, &options.root);
     let context = flake::FlakeContext { flakes_parent, credentials: None };
-    parsed.tree = flake::translate(&node, file, &context, &mut parsed.problems);
+    match flake::translate(&node, file, &context, &mut parsed.problems) {
+        Ok(tree) => parsed.tree = Some(tree),
+        Err(rest) => parsed.rest = rest,
+    }
 }
 
 /// The file is one check, whose name is known even where nothing else of it can be read.
@@ -170,6 +176,7 @@ fn parse_cimaa(file: FileId, parsed: &mut Parsed) {
         let checks = cimaa::translate_checks(&ini, &mut parsed.problems);
         parsed.sections = ini.sections.iter().map(|s| (s.name.clone(), s.span)).collect();
         parsed.broken_sections = checks.broken;
+        parsed.rest = checks.rest;
         parsed.tree = Some(checks.root);
     }
 }
@@ -300,6 +307,7 @@ pub(super) fn interpret<P: Clone, N: Clone>(
         Some(tree) => filler.tables(&tree, &parsed.broken_sections),
         None => filler.keep_all(),
     }
+    filler.look_at(&parsed.rest);
     state
 }
 
@@ -346,7 +354,7 @@ impl<P: Clone, N: Clone> Filler<'_, P, N> {
         self.state.checks = before.checks.into_iter().filter(|c| c.good.is_some()).collect();
         self.state.notifiers = before.notifiers.into_iter().filter(|n| n.good.is_some()).collect();
         self.state.sources = before.sources.into_iter().filter(|s| s.good.is_some()).collect();
-        let old = matches!(self.state.kind, FileKind::Flake | FileKind::Cimaa | FileKind::Dwmon);
+        let old = is_old(self.state.kind);
         for check in &mut self.state.checks {
             (check.span, check.fresh, check.reason) = (None, false, None);
             check.rename(check_full_name(&self.prefix, &check.section, old));
@@ -464,53 +472,75 @@ impl<P: Clone, N: Clone> Filler<'_, P, N> {
 
     fn checks(&mut self, table: &Table, broken: &[cimaa::BrokenSection]) {
         self.mark(&Subject::File);
-        let old = matches!(self.state.kind, FileKind::Flake | FileKind::Cimaa | FileKind::Dwmon);
         let lines = Lines::of(&self.state.problems.files[0].text);
         let mut before: BTreeMap<String, CheckState<P>> = match &mut self.before {
             Some(before) => std::mem::take(&mut before.checks).into_iter().map(|c| (c.section.clone(), c)).collect(),
             None => BTreeMap::new(),
         };
         let credentials = self.cx.agent.settings.credentials.clone().filter(|_| self.state.kind == FileKind::Flake);
-        let defaults = self.state.defaults.clone();
         for entry in &table.entries {
             if self.stands_outside_of_a_check(entry) {
                 break;
             }
-            let name = check_full_name(&self.prefix, &entry.key, old);
-            let subject = Subject::Check(entry.key.clone(), name.clone());
+            let name = self.full_name(&entry.key);
             let with_credentials = credentials.as_ref().map(|path| with_env_file(entry, path));
-            let cx = CheckContext {
-                kinds: self.cx.kinds.checks,
-                agent: self.cx.agent,
-                root: self.cx.root,
-                path: &self.input.path,
-                prefix: &self.prefix,
-                old,
-                defaults: &defaults,
-            };
-            let problems = &mut self.state.problems;
-            let named = old && self.state.kind != FileKind::Dwmon;
-            let read = if named || check::check_name(entry, problems) {
-                let line = lines.number(entry.key_span.start);
-                check::read(&cx, name.clone(), with_credentials.as_ref().unwrap_or(entry), line, problems)
-            } else {
-                Read::Bad
-            };
-            let failed = self.mark(&subject);
+            let read = self.read_check(with_credentials.as_ref().unwrap_or(entry), &lines);
+            let failed = self.mark(&Subject::Check(entry.key.clone(), name.clone()));
             let good = match read {
                 Read::Good(draft, program) if !failed => Some((draft, program)),
                 _ => None,
             };
-            self.push_check(name.clone(), entry.key.clone(), entry.key_span, good, before.remove(&entry.key));
+            self.push_check(name, entry.key.clone(), entry.key_span, good, before.remove(&entry.key));
         }
         for section in broken {
-            let name = check_full_name(&self.prefix, &section.section, true);
+            let name = self.full_name(&section.section);
             let last = before.remove(&section.section);
             self.push_check(name, section.section.clone(), section.span, None, last);
             if let Some(check) = self.state.checks.last_mut() {
                 check.reason = Some(section.reason.clone());
             }
         }
+    }
+
+    /// Checks that are not used: only what is wrong with them counts.
+    fn look_at(&mut self, rest: &Table) {
+        let Some(Value::Table(checks)) = rest.get("check").map(|entry| &entry.value.value) else { return };
+        let lines = Lines::of(&self.state.problems.files[0].text);
+        for entry in &checks.entries {
+            self.read_check(entry, &lines);
+            let subject = match self.state.kind {
+                // Its file can't be used.
+                FileKind::Flake => Subject::File,
+                _ => Subject::Check(entry.key.clone(), self.full_name(&entry.key)),
+            };
+            self.mark(&subject);
+        }
+    }
+
+    fn read_check(&mut self, entry: &Entry, lines: &Lines) -> Read<P> {
+        let name = self.full_name(&entry.key);
+        let cx = CheckContext {
+            kinds: self.cx.kinds.checks,
+            agent: self.cx.agent,
+            root: self.cx.root,
+            path: &self.input.path,
+            prefix: &self.prefix,
+            old: is_old(self.state.kind),
+            defaults: &self.state.defaults,
+        };
+        let problems = &mut self.state.problems;
+        let can_be_called = match self.state.kind {
+            FileKind::Flake | FileKind::Cimaa => check::old_check_name(entry, problems),
+            _ => check::check_name(entry, problems),
+        };
+        if !can_be_called {
+            return Read::Bad;
+        }
+        check::read(&cx, name, entry, lines.number(entry.key_span.start), problems)
+    }
+
+    fn full_name(&self, section: &str) -> Name {
+        check_full_name(&self.prefix, section, is_old(self.state.kind))
     }
 
     /// `[check]` with a check's keys right below it: its name was forgotten.
@@ -584,6 +614,11 @@ impl<P: Clone, N: Clone> Filler<'_, P, N> {
             self.state.sources.push(SourceState { name, span: Some(entry.key_span), good, fresh, since });
         }
     }
+}
+
+/// A format of its own, which is translated first.
+fn is_old(kind: FileKind) -> bool {
+    matches!(kind, FileKind::Flake | FileKind::Cimaa | FileKind::Dwmon)
 }
 
 /// `//AGENT/FILE/SECTION`; a CIMAA section whose name starts with `//` is a full name.

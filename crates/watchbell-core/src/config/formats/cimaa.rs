@@ -20,6 +20,8 @@ const TIMEOUT_PART: f64 = 0.7;
 const ALERT_TIMEOUT_PART: f64 = 0.2;
 /// The tick in seconds, where the file doesn't say.
 const BASE_INTERVAL_SECS: f64 = 60.0;
+/// Stands for a command that is missing.
+const STAND_IN: &str = "-";
 /// The name of the notifier that `[alerter]` becomes.
 pub const ALERTER: &str = "alerter";
 
@@ -91,8 +93,10 @@ pub struct CimaaAgent {
 pub struct CimaaChecks {
     /// The root table: `check`, with the sections that are right.
     pub root: Table,
-    /// The others. Everything that is wrong with them was reported.
+    /// The others. What the translator finds wrong with them was reported.
     pub broken: Vec<BrokenSection>,
+    /// The same as a root table, with stand-ins for what is wrong, so that the loader can say what else is.
+    pub rest: Table,
 }
 
 /// A section that gives no check.
@@ -365,22 +369,27 @@ fn slack(section: &Section, class: Span, notifier: &mut Table, problems: &mut Pr
 pub fn translate_checks(ini: &Ini, problems: &mut Problems) -> CimaaChecks {
     let whole = Span { file: ini.file, start: 0, end: 0 };
     let mut checks = Table { span: whole, entries: Vec::new() };
+    let mut rest = Table { span: whole, entries: Vec::new() };
     let mut broken = Vec::new();
     let ends = ini.sections.iter().skip(1).map(|next| next.span.start).chain([usize::MAX]);
     for (section, end) in ini.sections.iter().zip(ends) {
         let before = problems.list.len();
         unknown_options(section, CHECK_OPTIONS, problems);
-        let result = check(section, problems);
+        let table = table_entry(section.name.clone(), section.span, check(section, problems));
+        let mut wrong = problems.list[before..].iter().filter(|problem| problem.level == Level::Error);
+        match wrong.next().map(|first| first.message.clone()) {
+            None => checks.entries.push(table),
+            Some(reason) => {
+                broken.push(BrokenSection { section: section.name.clone(), span: section.span, reason });
+                rest.entries.push(table);
+            }
+        }
         for problem in &mut problems.list[before..] {
             attribute(problem, section, end);
         }
-        match result {
-            Ok(table) => checks.entries.push(table_entry(section.name.clone(), section.span, table)),
-            Err(reason) => broken.push(BrokenSection { section: section.name.clone(), span: section.span, reason }),
-        }
     }
-    let root = Table { span: whole, entries: vec![table_entry("check".to_owned(), whole, checks)] };
-    CimaaChecks { root, broken }
+    let root = |checks| Table { span: whole, entries: vec![table_entry("check".to_owned(), whole, checks)] };
+    CimaaChecks { root: root(checks), broken, rest: root(rest) }
 }
 
 /// Makes a problem stand in the section that it is about. Its value may stand elsewhere: in `[DEFAULT]`, or where
@@ -395,16 +404,14 @@ fn attribute(problem: &mut Problem, section: &Section, end: usize) {
     }
 }
 
-/// One check, or the first thing that is wrong with it; the others are reported too.
-fn check(section: &Section, problems: &mut Problems) -> Result<Table, String> {
-    let before = problems.list.len();
+/// One check. What is wrong is reported, and has its default or a stand-in.
+fn check(section: &Section, problems: &mut Problems) -> Table {
     let mut table = Table { span: section.span, entries: Vec::new() };
     if section.item("command").is_none() {
         problems.error(section.span, "`command` is missing").hint("add `command = …`, the line to run");
     }
-    if let Some((command, span)) = text(section, "command", problems) {
-        table.put("nagios", span, Value::String(command));
-    }
+    let (command, span) = text(section, "command", problems).unwrap_or((STAND_IN.to_owned(), section.span));
+    table.put("nagios", span, Value::String(command));
     // CIMAA takes a retry below 0 and a retry interval below 1 for the least that has a meaning.
     let numbers = [("interval", "ticks", 1, 1, false), ("retry", "retry", 3, 0, true)];
     for (old, native, default, least, lenient) in
@@ -426,10 +433,7 @@ fn check(section: &Section, problems: &mut Problems) -> Result<Table, String> {
     table.put("shell", section.span, Value::Boolean(true));
     table.put("style", section.span, Value::String("cimaa".to_owned()));
     table.put("section", section.span, Value::String(section.name.clone()));
-    match problems.list[before..].iter().find(|problem| problem.level == Level::Error) {
-        Some(first) => Err(first.message.clone()),
-        None => Ok(table),
-    }
+    table
 }
 
 /// A whole number as Python's `int` reads it, and not below the least that has a meaning.

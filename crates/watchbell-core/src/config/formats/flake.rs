@@ -20,6 +20,9 @@ pub const CREDENTIALS_FILE: &str = "creds.json";
 /// The name of the folder that makes the one above it the working directory.
 const FLAKES_FOLDER: &str = "flakes";
 
+/// Stands for a name or a command that is missing or wrong.
+const STAND_IN: &str = "-";
+
 /// Fields that mean something; every other is a comment.
 const FIELDS: &[&str] = &[
     "flakeName",
@@ -64,14 +67,18 @@ pub fn working_dir(path: &str, root: &str) -> String {
     root.to_owned()
 }
 
-/// Turns a flake into a native file with one check. `None` when an error was reported.
-pub fn translate(node: &Node, file: FileId, context: &FlakeContext, problems: &mut Problems) -> Option<Table> {
+/// Turns a flake into a native file with one check.
+///
+/// # Errors
+/// Errors were reported; what is right of the flake, with stand-ins for the rest, so that the loader can say what else
+/// is wrong.
+pub fn translate(node: &Node, file: FileId, context: &FlakeContext, problems: &mut Problems) -> Result<Table, Table> {
     let Value::Table(table) = &node.value else {
         let found = node.value.type_name();
         problems
             .error(node.span, format!("a flake is one JSON object, this is {found}"))
             .hint("begin with `{` and end with `}`; each flake has a file of its own");
-        return None;
+        return Err(Table::default());
     };
     let before = problems.errors();
     let mut flake = Flake { table, problems };
@@ -81,17 +88,17 @@ pub fn translate(node: &Node, file: FileId, context: &FlakeContext, problems: &m
     let kind = flake.kind();
     let unit = flake.unit();
     let image = flake.text("flakeImage");
-    flake.cloudwatch(kind);
-    if problems.errors() > before {
-        return None;
-    }
-    let (name, command, cron) = (name?, command?, cron?);
+    flake.cloudwatch(kind.map(|(kind, _)| kind));
     let whole = Span { file, ..node.span };
+    let stand_in = || (STAND_IN.to_owned(), whole);
+    let (name, command) = (name.unwrap_or_else(stand_in), command.unwrap_or_else(stand_in));
     let mut check = Table { span: whole, entries: Vec::new() };
     put(&mut check, "command", Some(command));
-    put(&mut check, "cron", Some(cron));
+    put(&mut check, "cron", cron);
     check.put("style", whole, Value::String("flake".to_owned()));
-    put(&mut check, "type", flake_type(table));
+    if let Some((kind, span)) = kind {
+        check.put("type", span, Value::String(kind.word().to_owned()));
+    }
     put(&mut check, "unit", unit);
     put(&mut check, "image", image);
     check.put("shell", whole, Value::Boolean(true));
@@ -99,7 +106,8 @@ pub fn translate(node: &Node, file: FileId, context: &FlakeContext, problems: &m
     if let Some(path) = &context.credentials {
         check.put("env_file", whole, Value::String(path.clone()));
     }
-    Some(super::one_check(name.0, name.1, check))
+    let root = super::one_check(name.0, name.1, check);
+    if problems.errors() > before { Err(root) } else { Ok(root) }
 }
 
 /// Text and where it stands.
@@ -111,18 +119,20 @@ fn put(table: &mut Table, key: &str, text: Option<Text>) {
     }
 }
 
-fn flake_type(table: &Table) -> Option<Text> {
-    match &table.get("flakeType")?.value {
-        Node { span, value: Value::String(text) } => Some((text.trim().to_owned(), *span)),
-        _ => None,
-    }
-}
-
 /// What a flake gives.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Metric,
     Job,
+}
+
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Kind::Metric => "metric",
+            Kind::Job => "job",
+        }
+    }
 }
 
 struct Flake<'a> {
@@ -193,11 +203,11 @@ impl Flake<'_> {
         }
     }
 
-    fn kind(&mut self) -> Option<Kind> {
+    fn kind(&mut self) -> Option<(Kind, Span)> {
         let (text, span) = self.required("flakeType")?;
         match text.trim() {
-            "metric" => Some(Kind::Metric),
-            "job" => Some(Kind::Job),
+            "metric" => Some((Kind::Metric, span)),
+            "job" => Some((Kind::Job, span)),
             other => {
                 self.problems
                     .error(span, format!("`flakeType` can't be {other:?}"))
@@ -391,7 +401,7 @@ mod tests {
         let context =
             FlakeContext { flakes_parent: "/srv/flake".to_owned(), credentials: credentials.map(str::to_owned) };
         let table = translate(&node, file, &context, &mut problems);
-        let tree = table.map_or("-".to_owned(), |table| testing::shown(&Value::Table(table)));
+        let tree = table.map_or_else(|_| "-".to_owned(), |table| testing::shown(&Value::Table(table)));
         (tree, testing::told(&problems))
     }
 

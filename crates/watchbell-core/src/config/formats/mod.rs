@@ -46,7 +46,7 @@
 //! ini::parse(file: FileId, problems: &mut Problems) -> Option<Ini>
 //!
 //! flake::working_dir(path: &str, root: &str) -> String
-//! flake::translate(node: &Node, file: FileId, context: &FlakeContext, problems: &mut Problems) -> Option<Table>
+//! flake::translate(node: &Node, file: FileId, context: &FlakeContext, problems: &mut Problems) -> Result<Table, Table>  // Err: the rest
 //! flake::credentials(node: &Node, problems: &mut Problems) -> BTreeMap<String, String>
 //! flake::read_credentials(path, text, named: Span, problems: &mut Problems) -> BTreeMap<String, String>  // quotes nothing
 //!
@@ -54,7 +54,7 @@
 //!
 //! cimaa::is_agent_file(ini: &Ini) -> bool
 //! cimaa::translate_agent(ini: &Ini, problems: &mut Problems) -> CimaaAgent    // .root: agent, notify; .directory
-//! cimaa::translate_checks(ini: &Ini, problems: &mut Problems) -> CimaaChecks  // .root: check; .broken: the sections left out
+//! cimaa::translate_checks(ini: &Ini, problems: &mut Problems) -> CimaaChecks  // .root: check; .broken, .rest: the sections left out
 //! cimaa::file_fault(path) -> String              // "error parsing PATH"
 //! cimaa::check_fault(path, section, reason) -> String  // "error loading check PATH [SECTION]: REASON"
 //! ```
