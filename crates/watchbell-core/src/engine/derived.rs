@@ -137,7 +137,8 @@ pub(super) struct Derived {
     pub running_of: Hashed<Name, u32>,
     /// Due and not yet started.
     pub ready: Ready,
-    /// Due again while running, under [`crate::config::Overlap::Queue`]: the slot to run when it ends.
+    /// Due again while running, under [`crate::config::Overlap::Queue`] or for a fault that waits for a new run: the
+    /// slot to run when it ends.
     pub queued: Hashed<Name, Timestamp>,
     /// Missed slots that are made up for one after the other ([`crate::config::Missed::All`]).
     pub catch_up: Hashed<Name, VecDeque<Timestamp>>,

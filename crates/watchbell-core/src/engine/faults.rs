@@ -7,14 +7,14 @@ use super::{
 };
 use crate::{
     config::{CheckPolicy, Style},
-    model::{Event, EventKind, EventState, Fault, Finding, Held, Name, Severity, Timestamp},
+    model::{Event, EventKind, EventState, Fault, Finding, Name, Severity, Timestamp},
     schedule,
     state::fault::{self, Change, Context, Rules},
 };
 use std::{collections::BTreeMap, time::Duration};
 
 /// Parts that the engine itself raises on a check: a run's findings neither set nor clear them.
-pub(super) const ENGINE_PARTS: [&str; 2] = ["monitor-overlap", "flapping"];
+const ENGINE_PARTS: [&str; 2] = ["monitor-overlap", "flapping"];
 
 /// What is remembered of a fault that is gone is dropped after this long.
 const PAST_KEPT: Duration = Duration::from_secs(90 * 86_400);
@@ -30,7 +30,7 @@ impl CheckPolicy {
     }
 }
 
-fn is_engine_part(fault: &Name) -> bool {
+pub(super) fn is_engine_part(fault: &Name) -> bool {
     fault.rsplit_once('#').is_some_and(|(_, part)| ENGINE_PARTS.contains(&part))
 }
 
@@ -184,35 +184,33 @@ impl Step<'_> {
         })
     }
 
-    /// Looks again at the faults of the checks that depend on this one. Where it is well again, they stay held until
-    /// a run that began after that finds them again, which need not wait for its time.
+    /// Looks again at the faults of the checks that depend on this one.
     fn parent_changed(&mut self, parent: &Name) {
         let Some(children) = self.world.derived.children.get(parent).cloned() else { return };
-        let is_well = !self.is_down(parent);
-        if is_well {
+        if !self.is_down(parent) {
             self.world.derived.recovered.insert(parent.clone(), self.now);
         }
         for child in children {
-            if is_well {
-                self.run_soon(&child);
-            }
             for fault in self.world.derived.faults_of.get(&child).cloned().unwrap_or_default() {
                 self.reconcile(&fault, None);
             }
         }
     }
 
-    /// A check whose faults wait for a parent that is well again runs before its time.
-    fn run_soon(&mut self, name: &Name) {
-        let Some(check) = self.world.policy.checks.get(name) else { return };
-        let waits = |fault: &Name| {
-            let fault = self.world.state.faults.get(fault);
-            fault.is_some_and(|f| matches!(f.held, Some(Held::Parent { .. })))
-        };
-        let faults = self.world.derived.faults_of.get(name);
-        if check.schedule.is_some() && !check.job && faults.is_some_and(|f| f.iter().any(waits)) {
-            let at = self.now + schedule::spread(name, RUN_SOON_WITHIN);
-            self.world.derived.timers.set_earlier(Timer::Check(name.clone()), at);
+    /// Checks whose faults wait for a run, as a parent is well again, run before their time.
+    pub(super) fn run_soon(&mut self) {
+        while let Some(name) = self.soon.pop_first() {
+            let derived = &mut self.world.derived;
+            if derived.ready.waits(&name).is_some() {
+                continue;
+            }
+            if derived.running_of.contains_key(&name) {
+                // It may have begun before the parent was well.
+                derived.queued.entry(name).or_insert(self.now);
+                continue;
+            }
+            let at = self.now + schedule::spread(&name, RUN_SOON_WITHIN);
+            derived.timers.set_earlier(Timer::Check(name), at);
         }
     }
 

@@ -40,7 +40,8 @@ use std::{collections::BTreeSet, sync::Arc};
 /// Takes one input in. See the module.
 pub fn step(world: &mut World, now: Timestamp, input: Input) -> Effects {
     let fx = Effects::default();
-    let mut step = Step { world, now, evidence: now, finding: None, jumped_us: None, fx, lanes: BTreeSet::new() };
+    let (lanes, soon) = (BTreeSet::new(), BTreeSet::new());
+    let mut step = Step { world, now, evidence: now, finding: None, jumped_us: None, fx, lanes, soon };
     match input {
         Input::Start { agent_id } => step.start(agent_id),
         Input::Reload(policy) => step.reload(policy),
@@ -60,6 +61,7 @@ pub fn step(world: &mut World, now: Timestamp, input: Input) -> Effects {
         Input::Stop => step.stop(),
     }
     step.due_timers();
+    step.run_soon();
     step.start_ready();
     step.pump_lanes();
     step.fx
@@ -78,6 +80,8 @@ struct Step<'w> {
     fx: Effects,
     /// Notifiers whose lane may be able to move.
     lanes: BTreeSet<Name>,
+    /// Checks of which a fault waits for a run. They get theirs once all else has set its timers.
+    soon: BTreeSet<Name>,
 }
 
 impl Step<'_> {

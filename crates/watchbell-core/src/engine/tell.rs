@@ -5,6 +5,7 @@
 use super::{
     Step,
     derived::{Timer, is_monitor},
+    faults::is_engine_part,
     world::{RowKey, Told, ToldKey},
 };
 use crate::{
@@ -96,7 +97,8 @@ impl Step<'_> {
     }
 
     /// A parent that is failing, certain or not: while it is being found out, nobody is told of the child. Nor when
-    /// it is well again, until a run that began after that says that the child is still wrong.
+    /// it is well again, until a run that began after that says that the child is still wrong. What no run will find
+    /// again (of a passive check, of a job, the engine's own) waits for none.
     fn unreachable(&self, fault: &Fault, check: &CheckPolicy) -> Option<Held> {
         let is_fresh = self.finding.as_ref() == Some(&fault.name);
         let waits = |parent: &&Name| {
@@ -106,8 +108,10 @@ impl Step<'_> {
                 matches!(&fault.held, Some(Held::Parent { parent: held }) if held == *parent)
             }
         };
+        let runs = check.schedule.is_some() && !check.job && !is_engine_part(&fault.name);
         let mut parents = check.parents.iter();
-        let parent = parents.clone().find(|p| self.is_down(p)).or_else(|| parents.find(waits));
+        let down = parents.clone().find(|p| self.is_down(p));
+        let parent = down.or_else(|| parents.find(|p| runs && waits(p)));
         parent.map(|parent| Held::Parent { parent: parent.clone() })
     }
 
@@ -134,6 +138,7 @@ impl Step<'_> {
         let held = self.gate(&fault, check);
         self.note_held(&fault, held.as_ref(), event);
         match &held {
+            Some(Held::Parent { parent }) if !self.is_down(parent) => drop(self.soon.insert(check.name.clone())),
             Some(Held::Acknowledged { .. }) => self.tell_acknowledged(&fault, event),
             Some(_) => {}
             None if check.notify.is_empty() => {
