@@ -213,6 +213,10 @@ impl Step<'_> {
         if told.outdated {
             return Some((Action::Trigger, "what it was told last was not taken"));
         }
+        if fault.severity > told.severity {
+            // Also where the receiver can edit: an edit calls nobody.
+            return Some((Action::Trigger, "it is worse than this receiver was told"));
+        }
         let changed = told.message != fault.message || told.severity != fault.severity || told.episode != fault.episode;
         let edits = self.world.policy.notifiers.get(&key.notifier).is_some_and(|n| n.capabilities.edits);
         match check.renotify {
