@@ -364,7 +364,7 @@ impl Step<'_> {
         let Some(fault) = self.world.state.faults.get(name).cloned() else { return };
         let needed = check.map_or(Severity::Critical, |c| c.alert_from);
         let (rule, text) = if !fault.escalates {
-            ("severity", format!("{} and does not escalate; told from {needed} on", fault.severity))
+            ("severity", format!("{} and does not escalate: told only if critical", fault.severity))
         } else if check.is_some_and(|c| c.rules().counts(fault.reported, true)) {
             ("attempts", format!("attempt {} of {}: not certain yet", fault.attempt, fault.attempts))
         } else {

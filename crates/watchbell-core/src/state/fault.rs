@@ -59,7 +59,8 @@ impl Rules {
 
     /// Whether people should be told of this fault, squelches and hours aside.
     pub fn tells(self, fault: &Fault) -> bool {
-        fault.state == Hardness::Hard && fault.severity >= self.alert_from
+        let is_news = fault.escalates || fault.severity == Severity::Critical;
+        is_news && fault.state == Hardness::Hard && fault.severity >= self.alert_from
     }
 }
 
