@@ -171,11 +171,8 @@ impl Step<'_> {
         if let Some(policy) = self.world.policy.checks.get(check) {
             return Some(policy.clone());
         }
-        let agent = &self.world.policy.agent;
         if self.is_config(check) {
-            let found = self.world.policy.faults.iter().find(|f| f.name == *fault);
-            let notify = found.map_or_else(|| agent.notify.clone(), |f| f.notify.clone());
-            return Some(Arc::new(CheckPolicy::bare(check.clone(), notify)));
+            return Some(Arc::new(CheckPolicy::bare(check.clone(), self.config_notify(fault))));
         }
         self.is_own(check).then(|| Arc::new(CheckPolicy::bare(check.clone(), self.healthy_notifiers())))
     }

@@ -7,6 +7,9 @@ use crate::{
 };
 use std::{collections::BTreeSet, sync::Arc};
 
+/// What is wrong with the config of a check that has another fault of its own name.
+const CONFIG_PART: &str = "config";
+
 impl Step<'_> {
     /// The agent has started: state was loaded, timers begin.
     pub(super) fn start(&mut self, agent_id: String) {
@@ -137,11 +140,21 @@ impl Step<'_> {
         let policy = self.world.policy.clone();
         let check = CheckPolicy::bare(self.own_name("config"), Vec::new());
         let findings = policy.faults.iter().map(|fault| {
-            let finding = Finding::part(fault.name.as_str(), Severity::Critical, &fault.message);
+            // What the check found before it was broken stands beside it.
+            let is_taken = self.world.state.faults.get(&fault.name).is_some_and(|old| old.check != check.name);
+            let name = if is_taken { fault.name.part(CONFIG_PART) } else { fault.name.clone() };
+            let finding = Finding::part(name.as_str(), Severity::Critical, &fault.message);
             finding.with_detail(&fault.detail)
         });
         // The shell's own `AGENT#config` is not ours to clear.
         self.apply(&check, findings.collect(), |name| *name == check.name);
+    }
+
+    /// Who is told of a fault of the config: those whom its file names.
+    pub(super) fn config_notify(&self, fault: &Name) -> Vec<Name> {
+        let policy = &self.world.policy;
+        let found = policy.faults.iter().find(|f| f.name == *fault || f.name.part(CONFIG_PART) == *fault);
+        found.map_or_else(|| policy.agent.notify.clone(), |found| found.notify.clone())
     }
 
     /// The agent stops in good order.
