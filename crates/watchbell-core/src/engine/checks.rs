@@ -23,9 +23,9 @@ use std::{sync::Arc, time::Duration};
 /// Runs that were missed are made up for one by one up to this many ([`Missed::All`]).
 const MISSED_RUNS_MAX: usize = 100;
 /// A check that never ran is first run within this long, if its interval is longer.
-const FIRST_RUN_WITHIN: Duration = Duration::from_secs(60);
+pub(super) const FIRST_RUN_WITHIN: Duration = Duration::from_secs(60);
 /// A clock set back by less than this does not make jobs run twice, as in Debian's cron.
-const CLOCK_BACK_MAX: Duration = Duration::from_secs(3 * 3600);
+pub(super) const CLOCK_BACK_MAX: Duration = Duration::from_secs(3 * 3600);
 /// A clock set forward by no more than this makes up for jobs whose time it skipped, as in Debian's cron.
 const CLOCK_CHANGE_MAX_US: i64 = 3 * 3_600_000_000;
 /// What a summary in the state is cut to, in characters.
@@ -558,60 +558,6 @@ impl Step<'_> {
             e.text = format!("run now, asked for by {by}");
         });
         self.world.derived.ready.push(name, self.now);
-    }
-
-    /// The wall clock was set: what waits for a time waits for it anew. Forward it may also have been a sleep of the
-    /// machine: slots in between were missed.
-    pub(super) fn clock_jumped(&mut self, by_us: i64) {
-        self.jumped_us = Some(by_us);
-        if by_us < 0 {
-            self.nothing_in_the_future();
-        }
-        let mut left_out = 0;
-        for check in self.world.policy.clone().checks.values() {
-            left_out += self.plan_afresh(check, by_us > 0);
-            if let Some(within) = check.refresh_within {
-                // A clock that jumped says nothing about whoever should have reported.
-                self.world.derived.timers.set(Timer::Refresh(check.name.clone()), Some(self.now + within));
-            }
-            let retry = self.world.state.checks.get(&check.name).and_then(|s| s.retry_from);
-            if retry.is_some() && check.schedule.is_some() {
-                let soon = self.now + FIRST_RUN_WITHIN / 60;
-                self.world.derived.timers.set_earlier(Timer::Check(check.name.clone()), soon);
-            }
-        }
-        let agent = self.world.policy.agent.name.clone();
-        let seconds = by_us as f64 / 1e6;
-        let runs = if left_out > 0 { format!("; {left_out} runs are left out") } else { String::new() };
-        self.event(EventKind::Agent, EventState::Info, Severity::Warning, &agent, |e| {
-            e.text = format!("the clock was set by {seconds:+.1} s; schedules follow the new time{runs}");
-        });
-        self.outbox_clock_jumped(by_us);
-        // Hours may have begun or ended; patience is counted anew.
-        self.restore_timers();
-        self.reconcile_told();
-    }
-
-    /// A clock that was ahead wrote times that have not come yet: they are now, or waits that count from them
-    /// would last too long.
-    fn nothing_in_the_future(&mut self) {
-        let now = self.now;
-        for (name, fault) in &mut self.world.state.faults {
-            if fault.since > now || fault.updated > now {
-                fault.since = fault.since.min(now);
-                fault.updated = fault.updated.min(now);
-                self.fx.changed.insert(RowKey::Fault(name.clone()));
-            }
-        }
-        for (key, told) in &mut self.world.state.told {
-            if told.at > now {
-                told.at = now;
-                self.fx.changed.insert(RowKey::Told(key.clone()));
-            }
-        }
-        for at in self.world.derived.recovered.values_mut() {
-            *at = (*at).min(now);
-        }
     }
 
     /// Deliveries that were under way when the agent ended are tried again, jobs that were are told of.

@@ -11,9 +11,10 @@
 //!        ─▶ outbox   order, pace, retry, digest, give up             outbox.rs
 //! ```
 //! Operators' inputs (squelch, acknowledge, run now, send) enter at `operator.rs` and leave the same way;
-//! `policy.rs` adopts a new config and compares it with the state.
+//! `policy.rs` adopts a new config and compares it with the state; `clock.rs` is for a wall clock that was set.
 
 mod checks;
+mod clock;
 mod derived;
 mod effects;
 mod faults;

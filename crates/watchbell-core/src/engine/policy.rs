@@ -22,6 +22,7 @@ impl Step<'_> {
         self.event(EventKind::Agent, EventState::Info, Severity::Info, &agent, |e| {
             e.text = format!("agent started with {checks} checks");
         });
+        self.clock_while_away();
         self.interrupted_jobs();
         self.drop_removed();
         self.drop_removed_sources();
