@@ -20,6 +20,8 @@ pub const AGENT_FILE: &str = "watchbell.toml";
 
 /// How long one config file may be, in bytes; the shell reads no more of it. Ten thousand checks take a tenth.
 pub const FILE_SIZE_MAX: usize = 16 << 20;
+/// No config file is called so: faults of what `watchbell exec` ran are.
+const RESERVED_STEM: &str = "exec";
 
 /// One file as the shell found it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -109,6 +111,13 @@ pub(super) fn parse(input: &InputFile, options: &LoadOptions) -> Parsed {
         cimaa_conf: Vec::new(),
     };
     let start = Span { file, ..Span::default() };
+    if stem(&input.path, kind) == RESERVED_STEM {
+        let message =
+            format!("a config file can't be called `{RESERVED_STEM}`: faults of `watchbell exec` are called so");
+        let problem = parsed.problems.error(start, message);
+        problem.hint("give it another name, which becomes part of its checks' names");
+        return parsed;
+    }
     let text = match &input.text {
         Ok(text) => text,
         Err(why) => {
