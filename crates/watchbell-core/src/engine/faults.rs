@@ -34,6 +34,17 @@ pub(super) fn is_engine_part(fault: &Name) -> bool {
     fault.rsplit_once('#').is_some_and(|(_, part)| ENGINE_PARTS.contains(&part))
 }
 
+/// The fault that a finding is about. One that bears the name of an engine's part gets another: it would end what the
+/// engine found, or be ended by it.
+fn fault_name(check: &CheckPolicy, finding: &Finding) -> Name {
+    let Some(part) = &finding.part else { return check.name.clone() };
+    let name = check.name.part(part);
+    match name.rsplit_once('#') {
+        Some((of, part)) if is_engine_part(&name) => Name::new(format!("{of}#found-{part}")),
+        _ => name,
+    }
+}
+
 impl Step<'_> {
     /// Makes the check's faults what its findings say. What is not found any more is gone, except where
     /// `keep` says that the run could not tell.
@@ -47,7 +58,7 @@ impl Step<'_> {
         }
         let mut found = BTreeMap::<Name, Finding>::new();
         for finding in findings {
-            let name = finding.part.as_deref().map_or_else(|| check.name.clone(), |part| check.name.part(part));
+            let name = fault_name(check, &finding);
             // Two findings of one name: the worse one stands.
             if found.get(&name).is_none_or(|other| other.severity < finding.severity) {
                 found.insert(name, finding);
@@ -61,9 +72,7 @@ impl Step<'_> {
         }
         self.infos(check, &mut found);
         for (name, finding) in found {
-            if !is_engine_part(&name) {
-                self.found(check, &name, &finding);
-            }
+            self.found(check, &name, &finding);
         }
     }
 
