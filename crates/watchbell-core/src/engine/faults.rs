@@ -10,6 +10,7 @@ use crate::{
     model::{Event, EventKind, EventState, Fault, Finding, Name, Severity, Timestamp},
     schedule,
     state::fault::{self, Change, Context, Rules},
+    wire::text,
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -45,6 +46,13 @@ fn fault_name(check: &CheckPolicy, finding: &Finding) -> Name {
     }
 }
 
+/// S3.4: the text of an alert in CIMAA's files is all that was written, cut; a change in any of its lines is one.
+fn as_cimaa(finding: &mut Finding) {
+    let whole = text::whole(&finding.message, &finding.detail);
+    finding.message = text::cut(&whole, text::CIMAA_CHARS_MAX);
+    finding.detail = if finding.message == whole { String::new() } else { whole };
+}
+
 impl Step<'_> {
     /// Makes the check's faults what its findings say. What is not found any more is gone, except where
     /// `keep` says that the run could not tell.
@@ -57,7 +65,10 @@ impl Step<'_> {
             return;
         }
         let mut found = BTreeMap::<Name, Finding>::new();
-        for finding in findings {
+        for mut finding in findings {
+            if check.style == Style::Cimaa {
+                as_cimaa(&mut finding);
+            }
             let name = fault_name(check, &finding);
             // Two findings of one name: the worse one stands.
             if found.get(&name).is_none_or(|other| other.severity < finding.severity) {

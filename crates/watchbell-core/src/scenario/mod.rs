@@ -21,7 +21,7 @@
 //! |---|---|
 //! | `start TIME` | when it begins (default: Monday 2026-01-05T08:00:00Z) |
 //! | `at 90s …`, `at 2026-01-05T09:00:00Z …`, `after 10s …` | when the rest of the line happens; alone, only time passes |
-//! | `disk critical "91%"`, `disk#inodes error "x"` | from now on, runs report this (`info`, `warning`, `error`, `critical`); `steady` behind it: it doesn't escalate |
+//! | `disk critical "91%"`, `disk#inodes error "x"` | from now on, runs report this (`info`, `warning`, `error`, `critical`); `\n` begins a new line; `steady` behind it: it doesn't escalate |
 //! | `disk ok`, `disk#inodes ok` | runs report nothing wrong any more |
 //! | `disk metric load 5` | runs measure this (`value` is the nameless one) |
 //! | `disk hangs`, `disk can't start` | runs end at their time limit; can't begin |

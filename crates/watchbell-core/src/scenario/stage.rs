@@ -10,7 +10,7 @@ use crate::{
         Rows, SourceNews, Timestamp, Verdict, Window,
     },
     state::lookback,
-    wire::run::unfinished,
+    wire::{run::unfinished, text},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -495,7 +495,8 @@ impl<'s, 'l> Stage<'s, 'l> {
 
 impl Finds {
     fn finding(&self, part: Option<String>) -> Finding {
-        let finding = Finding::new(self.severity, &self.message);
+        let (message, detail) = text::message_and_detail(&self.message);
+        let finding = Finding::new(self.severity, message).with_detail(detail);
         Finding { part, escalates: self.escalates, ..finding }
     }
 }

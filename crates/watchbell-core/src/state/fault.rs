@@ -57,7 +57,8 @@ impl Rules {
         escalates && severity >= self.alert_from.min(Severity::Error)
     }
 
-    /// Whether people should be told of this fault, squelches and hours aside.
+    /// Whether people should be told of this fault, squelches and hours aside. What does not escalate is never told by
+    /// itself, unless it is critical.
     pub fn tells(self, fault: &Fault) -> bool {
         let is_news = fault.escalates || fault.severity == Severity::Critical;
         is_news && fault.state == Hardness::Hard && fault.severity >= self.alert_from

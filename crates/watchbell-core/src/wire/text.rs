@@ -129,10 +129,39 @@ pub fn message_and_detail(text: &str) -> (String, String) {
     (message, detail)
 }
 
+/// The whole of a text that was parted into a message and a detail, which holds all lines or only those behind it.
+pub fn whole(message: &str, detail: &str) -> String {
+    let (begins, detail) = (one_line(message.strip_suffix(CUT).unwrap_or(message)), detail.trim_end());
+    if detail.is_empty() {
+        message.to_owned()
+    } else if one_line(detail).starts_with(&begins) {
+        detail.to_owned()
+    } else {
+        format!("{message}\n{detail}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn whole_is_what_was_parted() {
+        let long = "x".repeat(MESSAGE_CHARS_MAX + 1);
+        let text = format!("{long}\nsecond");
+        let parted = message_and_detail(&text);
+        let cases = [
+            ("one line", "", "one line"),
+            ("first", "second\nthird\n", "first\nsecond\nthird"),
+            ("first", "first\nsecond", "first\nsecond"),
+            ("a\tb  c", "a\tb  c\nsecond", "a\tb  c\nsecond"),
+            (&parted.0, &parted.1, &text),
+        ];
+        for (message, detail, expect) in cases {
+            assert_eq!(whole(message, detail), expect);
+        }
+    }
 
     /// S3.4: the alert's text is cut at 200 characters plus ` ...`.
     #[test]
