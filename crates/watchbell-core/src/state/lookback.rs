@@ -35,8 +35,8 @@ pub const WINDOWS_MAX: usize = 20_000;
 /// get to is beyond it.
 pub const WALK_LASTS_MAX: Duration = Duration::from_secs(3600);
 
-/// Minutes beyond the walk are counted this far back from it, however long nothing was judged: 400 days.
-pub const BEYOND_MINUTES_MAX: u64 = 400 * 24 * 60;
+/// Minutes beyond the walk are counted this far back from it, however long nothing was judged (400 days).
+pub const BEYOND_MINUTES_MAX: u64 = 576_000;
 
 /// What was judged by a clock that was ahead by no more than this is not judged again once it is right: as cron has it.
 pub const AHEAD_MAX: Duration = Duration::from_secs(3 * 3600);
