@@ -268,6 +268,7 @@ fn judge(setup: &Setup, check: &Arc<CheckPolicy>, outcome: &Outcome, at: Timesta
         agent: whole.agent.clone(),
         checks: [(check.name.clone(), Arc::new(alone))].into(),
         notifiers: whole.notifiers.clone(),
+        sources: whole.sources.clone(),
         ..Policy::default()
     };
     let mut world = World::new(Arc::new(policy), known_squelches(setup));
@@ -283,7 +284,8 @@ fn judge(setup: &Setup, check: &Arc<CheckPolicy>, outcome: &Outcome, at: Timesta
         decisions = step(&mut world, at, result).decisions;
     }
     let deliveries = world.deliveries().cloned().collect();
-    let faults = world.state.faults.into_values().filter(|f| f.check == check.name).collect();
+    // It began without any: all of them are the check's, or of the agent because of it, as its source's is.
+    let faults = world.state.faults.into_values().collect();
     Judged { faults, decisions, deliveries }
 }
 

@@ -131,6 +131,17 @@ fn a_source_that_is_away_is_told_once() {
     assert_eq!(told, ["test#source-warehouse"]);
 }
 
+/// A check whose source can't be asked is not well, and its test says so.
+#[test]
+fn a_test_without_its_source_fails() {
+    let check = "[source.warehouse]\nurl = \"sqlite:nowhere.db\"\n[check.orders]\nquery = \"SELECT id, at FROM orders\"\n\
+                 source = \"warehouse\"\nexpect = [{ lookback = \"1h\", min = 2 }]\n";
+    let tested = Place::new("", check).run(&["test", "orders", "--dry-run"]);
+    let text = String::from_utf8_lossy(&tested.stdout).into_owned();
+    assert!(text.contains("critical test#source-warehouse: "), "{text}");
+    assert_eq!(tested.status.code(), Some(1), "{text}");
+}
+
 /// `watchbell test` judges a look-back for any minute, and keeps nothing.
 #[test]
 fn a_look_back_is_tested_for_a_minute() {
