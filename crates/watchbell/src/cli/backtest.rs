@@ -59,7 +59,9 @@ impl Args {
         let history = self.which.open(place)?;
         let mut policy = Lookback::clone(&history.lookback);
         if !given.is_empty() {
-            policy.expect = given;
+            // `bounds` is the check's, for all its lines.
+            let inclusive = policy.expect.iter().any(|line| line.inclusive);
+            policy.expect = given.into_iter().map(|line| Expectation { inclusive, ..line }).collect();
         }
         let longest = policy.expect.iter().map(|line| line.lookback).max().unwrap_or_default();
         let times = history.times(longest)?;

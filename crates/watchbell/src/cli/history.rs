@@ -166,7 +166,10 @@ impl History {
     /// # Errors
     /// They can't be read, or there are too many.
     pub fn times(&self, before: Duration) -> Done<Vec<Timestamp>> {
-        let (from, until) = (self.from - before - Duration::from_micros(1), self.until);
+        let from = self.from - before - Duration::from_micros(1);
+        // Of windows whose ends count, the last one's is the end of the period.
+        let ends_count = !before.is_zero() && self.lookback.expect.iter().any(|line| line.inclusive);
+        let until = if ends_count { self.until + Duration::from_micros(1) } else { self.until };
         self.rows
             .times(&self.check.name, from, until, ROWS_MAX)
             .map_err(|why| Trouble::Failed(format!("{why}\nhint: a shorter `--since` needs fewer rows")))

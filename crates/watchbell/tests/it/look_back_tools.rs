@@ -228,6 +228,26 @@ fn backtest() {
     assert!(many.contains("older ones are left out") && many.lines().count() < 15, "{many}");
 }
 
+/// S2.12: a check's `bounds` hold for lines that are tried and for those that are proposed, too.
+#[test]
+fn bounds_are_the_checks() {
+    let (from, end) = (at(END).as_secs() - 9 * 86_400, at(END).as_secs());
+    let rows: Vec<Row> =
+        (from..=end).step_by(60).map(|t| Row { key: t.to_string(), time: Timestamp::from_secs(t) }).collect();
+    let place = place(&[(ORDERS, &rows)]);
+    for (bounds, median, fired) in [("strict", 0, 1), ("inclusive", 2, 0)] {
+        place.config(
+            "time_zone = \"Europe/Berlin\"\n",
+            &CONFIG.replacen("retention = \"60d\"\n", &format!("retention = \"60d\"\nbounds = \"{bounds}\"\n"), 1),
+        );
+        let tried =
+            json(&place, &["backtest", "orders", "--since", "8d", "--expect", "{ lookback = \"1m\", min = 2 }"]);
+        assert_eq!(tried["lines"][0]["firings"].as_u64(), Some(fired), "{bounds}: {tried}");
+        let proposed = json(&place, &["suggest", "orders", "--since", "8d", "--lookback", "1m"]);
+        assert_eq!(proposed["lines"][0]["median"].as_u64(), Some(median), "{bounds}: {proposed}");
+    }
+}
+
 /// What is used wrongly exits with 2, what can't be done with 1, and each says what to do.
 #[test]
 fn what_is_wrong_is_said() {

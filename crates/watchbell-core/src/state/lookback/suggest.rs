@@ -150,7 +150,7 @@ pub fn suggest(policy: &Lookback, times: &[Timestamp], ask: &Ask) -> Result<Sugg
         hours: 0xff_ffff,
         minutes: ask.minutes,
         lookback: ask.lookback,
-        inclusive: false,
+        inclusive: policy.expect.iter().any(|line| line.inclusive),
         min: None,
         max: None,
     };
