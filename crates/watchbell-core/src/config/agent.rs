@@ -105,6 +105,8 @@ pub(super) struct AgentState {
     pub(super) policy: AgentPolicy,
     pub(super) settings: AgentSettings,
     pub(super) notify: Vec<Reference>,
+    /// Who gets every result of look-backs that name no one.
+    pub(super) on_result: Vec<Reference>,
     /// Where `[agent]` stands.
     pub(super) span: Option<Span>,
     /// The time limit that CIMAA's agent file gives to every run.
@@ -139,6 +141,7 @@ impl AgentState {
                 metrics_log: None,
             },
             notify: Vec::new(),
+            on_result: Vec::new(),
             span: None,
             cimaa_timeout: None,
         }
@@ -184,6 +187,7 @@ fn read_policy(reader: &mut Reader<'_>, state: &mut AgentState) {
         }
     }
     state.notify = super::refs::references(reader, "notify").unwrap_or_default();
+    state.on_result = super::refs::references(reader, "on_result").unwrap_or_default();
     set(&mut policy.base_interval, reader.duration("base_interval"));
     set(&mut policy.running_max, count(reader, "running_max", 1..=100_000));
     set(&mut policy.timeout_percent, count(reader, "timeout_percent", 1..=100));

@@ -66,7 +66,8 @@ pub(super) struct Draft {
     /// `None`: the file's default, else the agent's.
     pub(super) notify: Option<Vec<Reference>>,
     pub(super) parents: Vec<Reference>,
-    pub(super) on_result: Vec<Reference>,
+    /// `None`: for a look-back the agent's, else nobody.
+    pub(super) on_result: Option<Vec<Reference>>,
     /// Where its query is asked.
     pub(super) source: Option<Reference>,
 }
@@ -321,7 +322,7 @@ fn read_common<P>(cx: &CheckContext<'_, P>, name: Name, kind: &'static str, line
         enabled: r.boolean("enabled").unwrap_or(true),
         notify: references(r, "notify"),
         parents: references(r, "parents").unwrap_or_default(),
-        on_result: references(r, "on_result").unwrap_or_default(),
+        on_result: references(r, "on_result"),
         source: if kind == QUERY { source_reference(r) } else { None },
     }
 }

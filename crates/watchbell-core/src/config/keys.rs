@@ -31,6 +31,11 @@ pub const AGENT_KEYS: &[Key] = &[
          `watchbell token new` makes one.",
     ),
     key("notify", Shape::Strings, "Notifiers that are told of what names no one else."),
+    key(
+        "on_result",
+        Shape::Strings,
+        "Notifiers that get every result of look-backs that have no `on_result` of their own, as those in `.dwmon` files.",
+    ),
     key("base_interval", Shape::Duration, "The tick that CIMAA's check files count in. Default: `60s`."),
     key("time_zone", Shape::String, "Zone of `cron` and `hours`, as in `Europe/Berlin`. Default: the machine's own."),
     key("running_max", Shape::Integer, "How many checks may run at a time. Default: 256."),
@@ -193,7 +198,11 @@ pub const CHECK_KEYS: &[Key] = &[
         Shape::Choice(&["changes", "runs"]),
         "What goes to the check's own log: changes and failures, or every run. Default: `changes`.",
     ),
-    key("on_result", Shape::Strings, "Notifiers of kind `command` that get every result, well or not."),
+    key(
+        "on_result",
+        Shape::Strings,
+        "Notifiers of kind `command` that get every result, well or not. Default: for look-backs the agent's.",
+    ),
 ];
 
 /// Keys of `[check.NAME]` that `[defaults]` can't set: they speak of one check only.

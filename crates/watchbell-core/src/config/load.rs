@@ -237,8 +237,9 @@ impl<P: Clone, N: Clone> Config<P, N> {
         let owned = self.notifier_owners(&mut problems);
         let notifiers = self.assemble_notifiers(&owned, &mut problems);
         let sources = self.assemble_sources(&mut problems);
-        let names = Notified { owned: &owned, good: &notifiers.0, sources: &sources };
-        let agent_notify = self.resolve_agent_notify(&names, &mut problems);
+        let mut names = Notified { owned: &owned, good: &notifiers.0, sources: &sources, on_result: Vec::new() };
+        let (agent_notify, on_result) = self.resolve_agent(&names, &mut problems);
+        names.on_result = on_result;
         let checks = self.assemble_checks(&names, &agent_notify, &mut problems);
         let mut policy = Policy {
             agent: AgentPolicy { notify: agent_notify.clone(), ..self.agent.policy.clone() },
@@ -377,6 +378,8 @@ struct Notified<'a> {
     owned: &'a BTreeMap<Name, (String, usize)>,
     good: &'a BTreeMap<Name, Arc<NotifierPolicy>>,
     sources: &'a Sources,
+    /// Who gets every result of look-backs that name no one.
+    on_result: Vec<Name>,
 }
 
 /// All sources that are written, each with its policy if it can be used.
@@ -564,9 +567,10 @@ impl<P: Clone, N: Clone> Config<P, N> {
         found
     }
 
-    fn resolve_agent_notify(&self, names: &Notified<'_>, problems: &mut Merged) -> Vec<Name> {
-        let Some(path) = &self.agent_file else { return Vec::new() };
-        let Some(file) = self.files.get(path) else { return Vec::new() };
+    /// The agent's `notify` and `on_result`.
+    fn resolve_agent(&self, names: &Notified<'_>, problems: &mut Merged) -> (Vec<Name>, Vec<Name>) {
+        let file = self.agent_file.as_ref().and_then(|path| Some((path, self.files.get(path)?)));
+        let Some((path, file)) = file else { return Default::default() };
         let place = Place { path, problems: &file.problems, span: None };
         // The references are those of the text as it is only if that text was taken.
         let fresh = !file.broken && !file.subjects.iter().zip(&file.problems.list).any(is_agent_error);
@@ -579,7 +583,7 @@ impl<P: Clone, N: Clone> Config<P, N> {
                 .warning(span, "`[agent]` has no `notify`: what the agent finds wrong with itself and its config is told to no one")
                 .hint("add `notify = [\"NAME\"]` to `[agent]`");
         }
-        found
+        (found, self.resolve(&self.agent.on_result, names, place, fresh, &Subject::Agent, problems))
     }
 }
 
@@ -693,7 +697,11 @@ impl<P: Clone, N: Clone> Config<P, N> {
             }
             None => default_notify.to_vec(),
         };
-        let on_result = self.resolve(&draft.on_result, names, place, state.fresh, &subject, problems);
+        let on_result = match &draft.on_result {
+            Some(references) => self.resolve(references, names, place, state.fresh, &subject, problems),
+            None if draft.policy.lookback.is_some() => names.on_result.clone(),
+            None => Vec::new(),
+        };
         let mut parents = Vec::new();
         for reference in &draft.parents {
             match self.find_check(&reference.name, at.0, owned) {

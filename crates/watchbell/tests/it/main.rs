@@ -5,6 +5,7 @@
 mod command_line;
 mod examples;
 mod kill;
+mod look_back_seed;
 mod look_back_tools;
 mod look_backs;
 mod operations;

@@ -618,6 +618,25 @@ fn a_dwmon_file_is_a_check() {
     assert_eq!((expectation.part.as_deref(), expectation.severity), (None, Severity::Critical));
 }
 
+/// S2.8: every result of a look-back goes to the agent's `on_result`, unless it has its own; a name that nobody has is a
+/// fault of the agent.
+#[test]
+fn the_agents_handlers_are_for_look_backs() {
+    let agent = AGENT.replace("[agent]\n", "[agent]\non_result = [\"pager\", \"nobody\"]\n");
+    let own = |name: &str, handlers: &str| ORDERS.replace("orders", name) + &format!("on_result = {handlers}\n");
+    let shop = format!("{ORDERS}{}{}[check.plain]\nrun = \"x\"\n", own("own", "\"ops\""), own("none", "[]"));
+    let files = [("watchbell.toml", &*agent), ("db.toml", LAKE), ("a.dwmon", DWMON), ("shop.toml", &shop)];
+    let loaded = load(&files);
+    let handlers = loaded.policy.checks.iter().map(|(name, check)| {
+        let handlers: Vec<&str> = check.on_result.iter().map(Name::as_str).collect();
+        (name.rsplit('/').next().unwrap(), handlers)
+    });
+    let expect =
+        [("a", vec!["pager"]), ("none", vec![]), ("orders", vec!["pager"]), ("own", vec!["ops"]), ("plain", vec![])];
+    assert_eq!(handlers.collect::<Vec<_>>(), expect);
+    assert_eq!(faults(&loaded).iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["//web-1/watchbell/[agent]"]);
+}
+
 /// S3.12 for dwmon's files: what breaks goes on as it was; what never was good is a fault of the check.
 #[test]
 fn a_dwmon_file_that_breaks() {
