@@ -26,7 +26,7 @@ fn stored_times(state: &mut State, mut visit: impl FnMut(RowKey, &mut Timestamp)
         visit(RowKey::Outbox(*id), &mut queued.at);
     }
     for (name, notifier) in &mut state.notifiers {
-        let times = [&mut notifier.failing_since, &mut notifier.last_success];
+        let times = [&mut notifier.failing_since, &mut notifier.untold, &mut notifier.last_success];
         times.into_iter().flatten().for_each(|at| visit(RowKey::Notifier(name.clone()), at));
     }
     for (name, check) in &mut state.checks {
