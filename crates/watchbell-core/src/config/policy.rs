@@ -253,6 +253,13 @@ pub struct NotifierPolicy {
     pub targets: Vec<String>,
 }
 
+impl NotifierPolicy {
+    /// Where it sends; empty text is its only target.
+    pub fn every_target(&self) -> Vec<String> {
+        if self.targets.is_empty() { vec![String::new()] } else { self.targets.clone() }
+    }
+}
+
 /// How fast a notifier may be told things.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pace {

@@ -119,8 +119,7 @@ impl Step<'_> {
             self.decide(&event.name, "notify", Verdict::Drop, text).event = Some(event.seq);
             return;
         };
-        let targets = if policy.targets.is_empty() { vec![String::new()] } else { policy.targets.clone() };
-        for target in targets {
+        for target in policy.every_target() {
             let to = ToldKey { fault: event.name.clone(), notifier: notifier.clone(), target };
             let suffix = if to.target.is_empty() { String::new() } else { format!("/{}", to.target) };
             let key = format!("{}/{key}/{notifier}{suffix}", self.world.state.meta.agent_id);

@@ -197,8 +197,7 @@ impl Step<'_> {
         let mut keys = Vec::new();
         for notifier in notify {
             let Some(policy) = self.world.policy.notifiers.get(notifier) else { continue };
-            let targets = if policy.targets.is_empty() { vec![String::new()] } else { policy.targets.clone() };
-            for target in targets {
+            for target in policy.every_target() {
                 keys.push(ToldKey { fault: fault.clone(), notifier: notifier.clone(), target });
             }
         }
