@@ -104,6 +104,8 @@ pub struct Store {
     /// A write found the disk full, and the ballast was not made again since.
     disk_full: bool,
     tended: Option<Timestamp>,
+    /// Why the last house-keeping failed: it stays true until one succeeds.
+    untended: Option<String>,
 }
 
 impl Store {
@@ -140,6 +142,7 @@ impl Store {
             next_decision: last.map_or(1, |id| rows::unsigned(id) + 1),
             last: None,
             tended: None,
+            untended: None,
         };
         Ok(Opened { store, state, damaged })
     }
@@ -176,13 +179,20 @@ impl Store {
     /// rows it removed.
     ///
     /// # Errors
-    /// A file was replaced, or the rows could not be removed. Nothing that was committed depends on it.
+    /// A file was replaced, or the rows could not be removed. Nothing that was committed depends on it; until it
+    /// succeeds again, [`Store::disk_trouble`] says so.
     pub fn tend(&mut self, now: Timestamp) -> Result<usize, StoreError> {
         // A clock that was set back must not stop it until it has caught up.
         if self.tended.is_some_and(|then| then <= now && now.since(then) < TEND_EVERY) {
             return Ok(0);
         }
         self.tended = Some(now);
+        let result = self.keep_house(now);
+        self.untended = result.as_ref().err().map(ToString::to_string);
+        result
+    }
+
+    fn keep_house(&mut self, now: Timestamp) -> Result<usize, StoreError> {
         self.still_ours()?;
         if self.ballast.fill() {
             self.disk_full = false;
@@ -197,6 +207,9 @@ impl Store {
     /// What is wrong with the disk, while it goes on: for a fault of the agent's own. The text stays the same
     /// as long as the trouble does.
     pub fn disk_trouble(&self) -> Option<String> {
+        if let Some(why) = &self.untended {
+            return Some(why.clone());
+        }
         let dir = self.path.parent().unwrap_or(&self.path).display();
         let kib = self.options.ballast_bytes >> 10;
         match (self.disk_full, self.ballast.there()) {

@@ -233,7 +233,12 @@ fn files_that_are_replaced_are_noticed() {
         let path = dir.path().join(file);
         fs::rename(&path, dir.path().join("aside")).unwrap();
         fs::write(&path, "").unwrap();
-        assert_eq!(store.tend(at(60)), Err(StoreError::Moved { path }));
+        let moved = StoreError::Moved { path };
+        assert_eq!(store.tend(at(60)), Err(moved.clone()));
+        // Calls that do nothing because the last was a moment ago do not make it well.
+        assert_eq!((store.tend(at(61)), store.disk_trouble()), (Ok(0), Some(moved.to_string())));
+        fs::rename(dir.path().join("aside"), dir.path().join(file)).unwrap();
+        assert_eq!((store.tend(at(120)), store.disk_trouble()), (Ok(0), None));
     }
 }
 
