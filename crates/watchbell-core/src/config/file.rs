@@ -23,10 +23,10 @@ pub const FILE_SIZE_MAX: usize = 16 << 20;
 /// No config file is called so: faults of what `watchbell exec` ran are.
 const RESERVED_STEM: &str = "exec";
 
-/// One file as the shell found it.
+/// One file as the shell found it; or a folder that it can't look into, whose files it gives as they were.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct InputFile {
-    /// Its path relative to the config folder, as shown to people.
+    /// Its path relative to the config folder, as shown to people. A folder's ends with a slash.
     pub path: String,
     /// Its absolute path.
     pub absolute: String,
@@ -47,11 +47,16 @@ pub enum FileKind {
     Cimaa,
     /// `*.dwmon`.
     Dwmon,
+    /// A folder that can't be read: which checks stand below it, nobody knows.
+    Folder,
 }
 
 impl FileKind {
     /// The kind of the file at a path relative to the config folder; `None` for files that are no config.
     pub fn of(path: &str) -> Option<FileKind> {
+        if path.ends_with('/') {
+            return Some(FileKind::Folder);
+        }
         let name = path.rsplit('/').next().unwrap_or(path);
         if name.starts_with('.') {
             return None;
@@ -97,9 +102,9 @@ pub(super) struct Parsed {
 
 /// Parses a file. Without a tree at least one error was reported, or the file is one to read past.
 pub(super) fn parse(input: &InputFile, options: &LoadOptions) -> Parsed {
-    let kind = FileKind::of(&input.path).unwrap_or(FileKind::Toml);
     let mut problems = Problems::default();
     let file = problems.add_file(&input.path, input.text.as_deref().unwrap_or_default());
+    let kind = FileKind::of(&input.path).unwrap_or_else(|| kind_by_content(&problems, file));
     let mut parsed = Parsed {
         kind,
         problems,
@@ -121,11 +126,15 @@ pub(super) fn parse(input: &InputFile, options: &LoadOptions) -> Parsed {
     let text = match &input.text {
         Ok(text) => text,
         Err(why) => {
-            let hint = match why.contains("UTF-8") {
-                true => "save it as UTF-8",
-                false => "let the agent's user read it, or move it out of the config folder",
+            let (what, hint) = match kind {
+                FileKind::Folder => {
+                    ("folder", "let the agent's user look into it; until then its files count as they were")
+                }
+                _ if why.contains("UTF-8") => ("file", "save it as UTF-8"),
+                _ if why.contains("regular file") => ("file", "move it out of the config folder"),
+                _ => ("file", "let the agent's user read it, or move it out of the config folder"),
             };
-            parsed.problems.error(start, format!("the file can't be read: {why}")).hint(hint);
+            parsed.problems.error(start, format!("the {what} can't be read: {why}")).hint(hint);
             return parsed;
         }
     };
@@ -140,8 +149,16 @@ pub(super) fn parse(input: &InputFile, options: &LoadOptions) -> Parsed {
         FileKind::Dwmon => parse_dwmon(input, start, &mut parsed),
         FileKind::Flake => parse_flake(input, options, file, &mut parsed),
         FileKind::Cimaa => parse_cimaa(file, &mut parsed),
+        FileKind::Folder => {}
     }
     parsed
+}
+
+/// What a file is that was named by hand and whose own name does not say: CIMAA's agent file, or else TOML.
+fn kind_by_content(problems: &Problems, file: FileId) -> FileKind {
+    let mut tried = Problems { files: problems.files.clone(), list: Vec::new() };
+    let cimaa = ini::parse(file, &mut tried).is_some_and(|ini| cimaa::is_agent_file(&ini));
+    if cimaa { FileKind::Cimaa } else { FileKind::Toml }
 }
 
 fn parse_flake(input: &InputFile, options: &LoadOptions, file: FileId, parsed: &mut Parsed) {
@@ -192,8 +209,9 @@ fn parse_cimaa(file: FileId, parsed: &mut Parsed) {
 
 /// The name of a file's part of a check's name: the stem, or `flakes` or `dwmon`.
 pub(super) fn stem(path: &str, kind: FileKind) -> &str {
-    let name = path.rsplit('/').next().unwrap_or(path);
+    let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or(path);
     match kind {
+        FileKind::Folder => name,
         FileKind::Flake => "flakes",
         FileKind::Dwmon => "dwmon",
         FileKind::Agent | FileKind::Toml => name.strip_suffix(".toml").unwrap_or(name),

@@ -8,6 +8,7 @@
 //! | what is wrong | what is used | the fault's name |
 //! |---|---|---|
 //! | a file can't be read or parsed | all that it said when it last could; at start nothing, and what is known of its checks stays, marked stale ([`Policy::broken`]) | `//AGENT/FILE/`, `//AGENT/flakes/X.flake.json`, `//AGENT/dwmon/X.dwmon` |
+//! | a folder can't be read | its files as they were; at start nothing, and what is known of any check that is not there stays, marked stale | `//AGENT/FOLDER/` |
 //! | a check | the check as it last was; at start nothing | `//AGENT/FILE/CHECK`, with `#config` while a check of that name runs, so that its own faults are not mixed with this one |
 //! | a notifier, `[agent]`, `[defaults]` | the same | `//AGENT/FILE/[notify.NAME]`, `…/[agent]`, `…/[defaults]` |
 //! | a source | the same | `//AGENT/FILE/[source.NAME]` |
@@ -814,7 +815,10 @@ impl<P: Clone, N: Clone> Config<P, N> {
         }
         policy.faults = faults.into_values().collect();
         for (path, file) in &self.files {
-            if file.broken && file.checks.is_empty() {
+            if file.kind == FileKind::Folder {
+                // Any check may stand in it that is not known from elsewhere.
+                policy.broken.insert(format!("//{}/", self.agent.policy.name));
+            } else if file.broken && file.checks.is_empty() {
                 let mut prefix = file::prefix(&self.agent, path, file.kind);
                 if file.kind == FileKind::Dwmon {
                     prefix.push_str(file::dwmon_check(path));
@@ -878,6 +882,7 @@ impl<P: Clone, N: Clone> Config<P, N> {
 /// What an error means for what runs, as the end of a fault's message.
 fn consequence<P, N>(file: &FileState<P, N>, subject: &Subject, policy: &Policy) -> &'static str {
     match subject {
+        Subject::File if file.kind == FileKind::Folder => "; what its files said before goes on",
         Subject::File
             if file.broken && file.checks.is_empty() && file.notifiers.is_empty() && file.sources.is_empty() =>
         {

@@ -6,7 +6,7 @@ use super::{
     SendOrder, Step,
     derived::Timer,
     faults::PURGE_EVERY,
-    world::{RowKey, Told, ToldKey},
+    world::{RowKey, Told, ToldKey, World},
 };
 use crate::{
     model::{Action, Delivery, Event, Failure, Finding, Name, Receipt, Severity, Timestamp, Verdict},
@@ -687,20 +687,11 @@ impl Step<'_> {
     }
 
     fn is_failing(&self, notifier: &Name) -> bool {
-        self.world.state.notifiers.get(notifier).is_some_and(|s| s.failures >= FAILURES_TOLD || s.given_up > 0)
+        self.world.is_failing(notifier)
     }
 
-    /// Who is told of the agent's own faults: its notifiers, without those that fail, else any that works.
     pub(super) fn healthy_notifiers(&self) -> Vec<Name> {
-        let policy = &self.world.policy;
-        let healthy: Vec<Name> = policy.agent.notify.iter().filter(|n| !self.is_failing(n)).cloned().collect();
-        if !healthy.is_empty() {
-            return healthy;
-        }
-        match policy.notifiers.keys().find(|n| !self.is_failing(n)) {
-            Some(other) if !policy.agent.notify.is_empty() => vec![other.clone()],
-            _ => policy.agent.notify.clone(),
-        }
+        self.world.healthy_notifiers()
     }
 
     /// S3.10's `AGENT#alerts`: deliveries fail, said over those notifiers that work.
@@ -897,4 +888,23 @@ enum Next {
     At(Timestamp),
     /// Nothing until something changes.
     Nothing,
+}
+
+impl World {
+    pub(super) fn is_failing(&self, notifier: &Name) -> bool {
+        self.state.notifiers.get(notifier).is_some_and(|s| s.failures >= FAILURES_TOLD || s.given_up > 0)
+    }
+
+    /// Who is told of the agent's own faults: its notifiers, without those that fail, else any that works.
+    pub fn healthy_notifiers(&self) -> Vec<Name> {
+        let policy = &self.policy;
+        let healthy: Vec<Name> = policy.agent.notify.iter().filter(|n| !self.is_failing(n)).cloned().collect();
+        if !healthy.is_empty() {
+            return healthy;
+        }
+        match policy.notifiers.keys().find(|n| !self.is_failing(n)) {
+            Some(other) if !policy.agent.notify.is_empty() => vec![other.clone()],
+            _ => policy.agent.notify.clone(),
+        }
+    }
 }

@@ -129,6 +129,29 @@ fn a_file_that_was_never_good() {
     assert_eq!(broken, ["//web-1/app/", "//web-1/db/", "//web-1/flakes/"]);
 }
 
+/// S3.12: which checks stand in a folder that can't be read, nobody knows: none counts as removed.
+#[test]
+fn a_folder_that_cannot_be_read() {
+    let folder = |path: &str| InputFile { text: Err("permission denied".into()), ..input(path, "") };
+    let mut config = config();
+    config.update(vec![input("watchbell.toml", AGENT), folder("team/apps/")]);
+    let loaded = config.assemble();
+    let message = "team/apps/: the folder can't be read: permission denied; what its files said before goes on";
+    assert_eq!(faults(&loaded), [("//web-1/apps/", message)]);
+    assert_eq!(loaded.policy.broken.iter().collect::<Vec<_>>(), ["//web-1/"]);
+}
+
+/// A file that was named by hand is CIMAA's agent's if it says so, whatever its name ends in.
+#[test]
+fn cimaas_agent_file_under_another_name() {
+    let cimaa = "[agent]\nhostname = box\ndirectory = conf.d\n";
+    let loaded = load(&[("cimaa.conf", cimaa)]);
+    assert_eq!(loaded.agent_file.as_deref(), Some("cimaa.conf"));
+    assert_eq!(loaded.agent.conf.len(), 1);
+    let passwd = load(&[("passwd", "root:x:0:0:root:/root:/bin/bash\n")]);
+    assert!(passwd.agent_file.is_none() && passwd.files[0].broken);
+}
+
 /// S3.12: a bad check in a good file keeps its own last good, under a fault of its own; the rest changes.
 #[test]
 fn a_bad_check_keeps_its_own() {
