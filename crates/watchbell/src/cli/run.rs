@@ -31,8 +31,9 @@ impl Args {
             .build()
             .map_err(|error| Trouble::Failed(format!("can't start the agent's threads: {error}")))?;
         let ended = runtime.block_on(crate::run::run(folder));
-        // What still hangs (a name server that does not answer) must not keep the process.
-        runtime.shutdown_background();
+        // Commands that still run are killed by their tasks' end, which is waited for; what hangs (a name server that
+        // does not answer) must not keep the process.
+        runtime.shutdown_timeout(crate::run::KILL_WITHIN);
         ended.map_err(Trouble::Failed)
     }
 }

@@ -26,6 +26,12 @@ impl Watch {
         Watch { wall: now(), mono: Instant::now() }
     }
 
+    /// One that looked last when the wall clock showed this, a moment ago.
+    #[cfg(test)]
+    pub fn since(wall: Timestamp) -> Watch {
+        Watch { wall, mono: Instant::now() }
+    }
+
     /// The time, and by how many microseconds the clock was set since the last call, if it was.
     pub fn read(&mut self) -> (Timestamp, Option<i64>) {
         let (wall, mono) = (now(), Instant::now());

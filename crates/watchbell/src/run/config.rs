@@ -1,24 +1,23 @@
-//! The config folder: reading all its files, and noticing when one changes.
+//! The config folder: what is read of it, and when.
 
+use super::{walk::Walk, watch::Watch};
 use jiff::tz::TimeZone;
 use std::{
     fs,
-    io::Read,
     path::{Path, PathBuf},
     time::Duration,
 };
-use tokio::sync::mpsc;
-use watchbell_core::config::{Config, InputFile, Kinds, LoadOptions};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
+use watchbell_core::config::{AGENT_FILE, Config, InputFile, Kinds, LoadOptions, Loaded, render};
 use watchbell_io::{notify::Channel, source::Program};
 
-/// A config file may be this long.
-const FILE_BYTES_MAX: u64 = 16 << 20;
-/// Folders below the config folder are read down to this depth.
-const DEPTH_MAX: usize = 32;
-/// So many files are read.
-const FILES_MAX: usize = 20_000;
 /// After a change the folder must be still for this long before it is read: editors write in several steps.
 const STILL_FOR: Duration = Duration::from_millis(200);
+/// One that is never still is read all the same, this long after the first change.
+const STILL_WITHIN: Duration = Duration::from_secs(5);
 /// The folder is read this often even if nothing was noticed: not every file system tells.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
@@ -64,6 +63,23 @@ impl Folder {
             .map_err(|error| format!("can't enter the config folder `{}`: {error}", self.root.display()))
     }
 
+    /// Refuses a file named by hand that can't be understood: what would start is an agent with nothing to do, in
+    /// places that nobody chose.
+    ///
+    /// # Errors
+    /// It says nothing that can be used, and what to do.
+    pub fn refuse_broken(&self, loaded: &Loaded<Program, Channel>) -> Result<(), String> {
+        let Some(file) = self.file.as_ref().map(|file| file.display().to_string()) else { return Ok(()) };
+        if !loaded.files.iter().any(|found| found.absolute == file && found.broken) {
+            return Ok(());
+        }
+        eprint!("{}", render(&loaded.problems, false));
+        Err(format!(
+            "`{file}` is no config that can be used; nothing was started\nhint: name a folder with a `{AGENT_FILE}`, or \
+             CIMAA's agent file"
+        ))
+    }
+
     /// A config with no files read yet.
     pub fn config(&self) -> Config<Program, Channel> {
         let options = LoadOptions {
@@ -74,91 +90,47 @@ impl Folder {
         Config::new(KINDS, options, |notifier| notifier.targets())
     }
 
-    /// Reads every config file, those of further folders too, in order of their paths.
-    pub fn read(&self, further: &[String]) -> Vec<InputFile> {
-        let mut files = Vec::new();
-        match &self.file {
-            Some(file) => files.push(self.input(file)),
-            None => self.collect(&self.root, 0, &mut files),
-        }
-        for folder in further {
-            let path = self.root.join(folder);
-            match fs::metadata(&path) {
-                Ok(meta) if meta.is_dir() => self.collect(&path, 0, &mut files),
-                _ => files.push(self.input(&path)),
-            }
-        }
-        files.sort_by(|a, b| a.path.cmp(&b.path));
-        files.dedup_by(|a, b| a.path == b.path);
-        files
-    }
-
-    fn collect(&self, folder: &Path, depth: usize, files: &mut Vec<InputFile>) {
-        let Ok(entries) = fs::read_dir(folder) else {
-            // A folder that can't be read is a file that can't be read: the loader says so.
-            return files.push(self.input(folder));
-        };
-        let mut paths: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
-        paths.sort();
-        for path in paths {
-            if is_hidden(&path) || files.len() >= FILES_MAX {
-                continue;
-            }
-            if path.is_dir() {
-                if depth < DEPTH_MAX {
-                    self.collect(&path, depth + 1, files);
-                }
-            } else if is_config(&path) {
-                files.push(self.input(&path));
-            }
-        }
-    }
-
-    fn input(&self, path: &Path) -> InputFile {
-        let shown = path.strip_prefix(&self.root).unwrap_or(path).display().to_string();
-        InputFile { path: shown, absolute: path.display().to_string(), text: read_text(path) }
-    }
-
-    /// Sends a message whenever files may have changed, until the receiver is gone.
-    pub fn watch(&self, further: &[String], changed: mpsc::Sender<()>) {
-        let roots = std::iter::once(self.root.clone()).chain(further.iter().map(|f| self.root.join(f)));
-        if let Err(error) = super::watch::watch(roots.collect(), changed.clone()) {
-            tracing::warn!(%error, "the config is not watched; it is read once a minute");
-        }
-        tokio::spawn(async move {
-            while changed.send(()).await.is_ok() {
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-        });
+    /// Reads every config file, those of further folders too, in order of their paths. `known` is what was read
+    /// before: what can't be read keeps what it had.
+    pub fn read(&self, further: &[String], known: &[InputFile], watch: Option<&Watch>) -> Vec<InputFile> {
+        let mut walk = Walk::new(self, known, watch);
+        walk.root(self.file.as_deref().unwrap_or(&self.root));
+        further.iter().for_each(|folder| walk.root(&self.root.join(folder)));
+        walk.finish()
     }
 }
 
-/// A folder and all below it that may hold config files, hidden ones aside.
-pub fn subfolders(root: &Path) -> Vec<PathBuf> {
-    let mut found = vec![(root.to_owned(), 0)];
-    let mut next = 0;
-    while let Some((folder, depth)) = found.get(next).cloned() {
-        next += 1;
-        let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
-        let folders = entries.filter(|e| !is_hidden(&e.path()) && e.path().is_dir()).map(|e| (e.path(), depth + 1));
-        if depth < DEPTH_MAX && found.len() < FILES_MAX {
-            found.extend(folders);
-        }
-    }
-    found.into_iter().map(|(folder, _)| folder).collect()
-}
-
-fn is_hidden(path: &Path) -> bool {
+/// Whether a file or folder is passed over for its name.
+pub fn is_hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'))
+}
+
+/// Sends a message whenever a config may have changed: what is noticed once all is still, and now and then.
+pub fn changes() -> (Option<Watch>, mpsc::Receiver<()>) {
+    let (changed, changes) = mpsc::channel(1);
+    let watch = Watch::start(changed.clone()).inspect_err(|error| {
+        tracing::warn!(%error, "the config is not watched; it is read once a minute");
+    });
+    tokio::spawn(async move {
+        while changed.send(()).await.is_ok() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    });
+    (watch.ok(), settled(changes))
 }
 
 /// Passes changes on once the folder is still. A task of its own, because waiting for that must not be cut off by
 /// whatever else the receiver waits for: the change would be forgotten.
-pub fn settled(mut changes: mpsc::Receiver<()>) -> mpsc::Receiver<()> {
+fn settled(mut changes: mpsc::Receiver<()>) -> mpsc::Receiver<()> {
     let (sender, settled) = mpsc::channel(1);
     tokio::spawn(async move {
         while changes.recv().await.is_some() {
-            while let Ok(Some(())) = tokio::time::timeout(STILL_FOR, changes.recv()).await {}
+            let end = Instant::now() + STILL_WITHIN;
+            while let Ok(Some(())) = timeout_at(end.min(Instant::now() + STILL_FOR), changes.recv()).await {
+                if Instant::now() >= end {
+                    break;
+                }
+            }
             if sender.send(()).await.is_err() {
                 break;
             }
@@ -171,17 +143,6 @@ pub fn settled(mut changes: mpsc::Receiver<()>) -> mpsc::Receiver<()> {
 pub fn is_config(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     [".toml", ".flake.json", ".dwmon", ".cfg"].iter().any(|end| name.ends_with(end))
-}
-
-fn read_text(path: &Path) -> Result<String, String> {
-    let file = fs::File::open(path).map_err(|e| e.to_string())?;
-    let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(format!("it is longer than {} MiB", FILE_BYTES_MAX >> 20));
-    }
-    String::from_utf8(bytes)
-        .map_err(|e| format!("it is not UTF-8 text (byte {} is wrong)", e.utf8_error().valid_up_to()))
 }
 
 /// The host's full name, as far as the machine knows it.
@@ -198,4 +159,26 @@ pub fn host_name() -> String {
         names.into_iter().find(|n| known && n.starts_with(&format!("{name}."))).map(str::to_owned)
     });
     full.unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder that something writes to all the time is read all the same.
+    #[tokio::test]
+    async fn a_folder_that_is_never_still() {
+        let (changed, changes) = mpsc::channel(1);
+        let mut settled = settled(changes);
+        let began = Instant::now();
+        let busy = tokio::spawn(async move {
+            while changed.send(()).await.is_ok() {
+                tokio::time::sleep(STILL_FOR / 4).await;
+            }
+        });
+        let heard = tokio::time::timeout(2 * STILL_WITHIN, settled.recv()).await;
+        assert_eq!(heard, Ok(Some(())), "after {:?}", began.elapsed());
+        assert!(began.elapsed() >= STILL_WITHIN);
+        busy.abort();
+    }
 }

@@ -2,10 +2,11 @@
 //!
 //! Everything that arrived while the last commit ran goes into the next one. Runs start at once, except jobs,
 //! whose start is on disk before it happens. Deliveries leave only after the commit that holds them. A commit
-//! that fails is tried again unchanged; meanwhile nothing more is taken in.
+//! that fails is tried again unchanged; meanwhile nothing more is taken in, and people are told of it directly.
 
 use super::{
     clock::Watch,
+    direct::{self, News},
     handle::{Answer, Request, Requests},
     health::Health,
 };
@@ -16,8 +17,9 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 use watchbell_core::{
     engine::{Commit, Effects, Input, RowKey, RunOrder, SendOrder, World, step},
-    model::{Finding, Severity},
+    model::{Delivery, Finding, Severity, Timestamp},
 };
+use watchbell_io::store::StoreError;
 
 /// A batch on which something depends closes after this long.
 const BATCH_OPEN_FOR: Duration = Duration::from_millis(10);
@@ -28,6 +30,8 @@ const QUIET_BATCH_OPEN_FOR: Duration = Duration::from_secs(1);
 const TAKEN_AT_ONCE: usize = 512;
 /// A commit that failed is tried again after this long.
 const COMMIT_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// People are told of a store that could not be written for this long.
+const STORE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the store must work before the fault that says it did not is gone.
 const STORE_FAULT_FOR: Duration = Duration::from_secs(60);
 /// The engine looks at the clock at least this often, to notice that it was set.
@@ -40,6 +44,8 @@ pub enum Out {
     Run(RunOrder),
     /// Try this delivery.
     Send(SendOrder),
+    /// Send this; the outbox knows nothing of it.
+    Direct(Arc<Delivery>),
     /// Results and numbers of a batch.
     Records(Box<Records>),
 }
@@ -62,7 +68,7 @@ pub struct Committer {
     pub commits: std::sync::mpsc::Sender<Commit>,
     /// Says that it is done, and what is wrong with the disk all the same; or brings the commit back where it
     /// failed, and why.
-    pub done: mpsc::Receiver<Result<Option<String>, (Commit, String)>>,
+    pub done: mpsc::Receiver<Result<Option<String>, (Commit, StoreError)>>,
 }
 
 /// The engine's loop.
@@ -77,13 +83,27 @@ pub struct Engine {
     open: Batch,
     /// What leaves once the commit under way is done.
     committing: Option<Batch>,
-    /// The store failed: nothing is taken in until it works.
-    failing: bool,
+    /// The store fails: nothing is taken in until it works.
+    outage: Option<Outage>,
     /// The commit that failed, and when it is tried again.
     again: Option<(Instant, Commit)>,
     /// The store failed of late: its fault stays until it has worked for a while.
     failed_at: Option<Instant>,
+    /// Nothing new begins: no run, no delivery.
+    stopping: bool,
     closing: Option<oneshot::Sender<()>>,
+}
+
+/// The store can't be written.
+struct Outage {
+    /// Since when, for people.
+    at: Timestamp,
+    since: Instant,
+    reason: String,
+    hint: String,
+    may_pass: bool,
+    /// People were told.
+    told: bool,
 }
 
 #[derive(Default)]
@@ -107,15 +127,19 @@ impl Engine {
             watch: Watch::new(),
             open: Batch::default(),
             committing: None,
-            failing: false,
+            outage: None,
             again: None,
             failed_at: None,
+            stopping: false,
             closing: None,
         }
     }
 
     /// Runs until it is closed.
-    pub async fn run(mut self, start: Input) {
+    ///
+    /// # Errors
+    /// The store can't be written, and never will; or its thread is gone.
+    pub async fn run(mut self, start: Input) -> Result<(), String> {
         self.step(start);
         let mut taken = Vec::with_capacity(TAKEN_AT_ONCE);
         loop {
@@ -128,9 +152,9 @@ impl Engine {
                 biased;
                 done = self.committer.done.recv(), if self.committing.is_some() => match done {
                     Some(result) => self.committed(result),
-                    None => break,
+                    None => return Err("the store's thread is gone; what was not committed is done again by the next start".into()),
                 },
-                n = self.requests.inputs.recv_many(&mut taken, TAKEN_AT_ONCE), if !self.failing => {
+                n = self.requests.inputs.recv_many(&mut taken, TAKEN_AT_ONCE), if self.outage.is_none() => {
                     if n == 0 {
                         break;
                     }
@@ -144,13 +168,15 @@ impl Engine {
                 look(&self.world);
             }
             self.commit_again();
-            if !self.failing {
+            self.watch_store()?;
+            if self.outage.is_none() {
                 self.wake();
             }
         }
         if let Some(closed) = self.closing.take() {
             let _ = closed.send(());
         }
+        Ok(())
     }
 
     /// How long nothing needs doing unless something arrives.
@@ -164,7 +190,7 @@ impl Engine {
         if let Some((at, _)) = &self.again {
             wait = wait.min(at.saturating_duration_since(Instant::now()));
         }
-        if let Some(at) = self.world.next_wake().filter(|_| !self.failing) {
+        if let Some(at) = self.world.next_wake().filter(|_| self.outage.is_none()) {
             wait = wait.min(at.since(super::clock::now()));
         }
         wait
@@ -177,31 +203,50 @@ impl Engine {
                 let answer = self.step(input);
                 self.open.waiters.push((waiter, answer));
             }
+            Request::Stop => self.stop(),
             Request::Close(closed) => {
-                self.step(Input::Stop);
+                self.stop();
                 self.closing = Some(closed);
             }
         }
     }
 
-    /// Steps what time alone brings.
-    fn wake(&mut self) {
-        let (now, jumped) = self.watch.read();
-        if let Some(by_us) = jumped {
-            tracing::warn!(by_us, "the clock was set; schedules follow the new time");
-            self.step(Input::ClockJumped { by_us });
-        }
-        if self.closing.is_none() && self.world.next_wake().is_some_and(|at| at <= now) {
-            self.step(Input::Wake);
+    /// Begins nothing new. What is under way may still bring its answer.
+    fn stop(&mut self) {
+        if !std::mem::replace(&mut self.stopping, true) {
+            self.step(Input::Stop);
         }
     }
 
+    /// Steps what time alone brings.
+    fn wake(&mut self) {
+        let now = self.now();
+        if !self.stopping && self.world.next_wake().is_some_and(|at| at <= now) {
+            self.step_at(now, Input::Wake);
+        }
+    }
+
+    /// What time it is. If the clock was set, the world hears of that before it hears anything else: it would take
+    /// the hours that a machine slept for hours in which nobody reported.
+    fn now(&mut self) -> Timestamp {
+        let (now, jumped) = self.watch.read();
+        if let Some(by_us) = jumped {
+            tracing::warn!(by_us, "the clock was set; schedules follow the new time");
+            self.step_at(now, Input::ClockJumped { by_us });
+        }
+        now
+    }
+
     fn step(&mut self, input: Input) -> Answer {
-        let now = super::clock::now();
+        let now = self.now();
+        self.step_at(now, input)
+    }
+
+    fn step_at(&mut self, now: Timestamp, input: Input) -> Answer {
         self.health.inputs.fetch_add(1, Relaxed);
         let mut effects = step(&mut self.world, now, input);
         let answer = Answer { refused: effects.refused.take(), events: effects.events.iter().map(|e| e.seq).collect() };
-        if self.closing.is_some() {
+        if self.stopping {
             // Nothing new is begun; deliveries stay in the outbox for the next start.
             effects.runs.clear();
             effects.sends.clear();
@@ -223,7 +268,7 @@ impl Engine {
         let due = !self.open.waiters.is_empty()
             || self.closing.is_some()
             || self.open.since.is_some_and(|since| since.elapsed() >= self.open.open_for());
-        if self.committing.is_some() || self.failing || !due {
+        if self.committing.is_some() || self.outage.is_some() || !due {
             return;
         }
         let mut batch = std::mem::take(&mut self.open);
@@ -232,13 +277,13 @@ impl Engine {
             return self.release(batch);
         }
         batch.since = Some(Instant::now());
-        if self.committer.commits.send(commit).is_ok() {
-            self.committing = Some(batch);
-        }
+        // Should its thread be gone, waiting for its answer says so.
+        let _ = self.committer.commits.send(commit);
+        self.committing = Some(batch);
     }
 
     /// A commit is done, or must be tried again.
-    fn committed(&mut self, result: Result<Option<String>, (Commit, String)>) {
+    fn committed(&mut self, result: Result<Option<String>, (Commit, StoreError)>) {
         match result {
             Ok(disk_trouble) => {
                 self.health.commits.fetch_add(1, Relaxed);
@@ -248,16 +293,45 @@ impl Engine {
                 }
                 self.tell_of_store(disk_trouble);
             }
-            Err((commit, reason)) => {
+            Err((commit, error)) => {
                 self.health.commit_failures.fetch_add(1, Relaxed);
-                if !self.failing {
-                    tracing::error!(reason, "the store can't be written; nothing is taken in until it can");
-                }
-                self.failing = true;
-                self.health.set_store_failure(Some(reason));
+                self.store_fails(error.to_string(), error.hint(), error.may_pass());
                 self.again = Some((Instant::now() + COMMIT_AGAIN_AFTER, commit));
             }
         }
+    }
+
+    fn store_fails(&mut self, reason: String, hint: String, may_pass: bool) {
+        self.health.set_store_failure(Some(reason.clone()));
+        if let Some(outage) = &mut self.outage {
+            (outage.reason, outage.hint, outage.may_pass) = (reason, hint, may_pass);
+            return;
+        }
+        tracing::error!(reason, "the store can't be written; nothing is taken in until it can");
+        let since = self.committing.as_ref().and_then(|batch| batch.since).unwrap_or_else(Instant::now);
+        self.outage = Some(Outage { at: super::clock::now(), since, reason, hint, may_pass, told: false });
+    }
+
+    /// Nothing can be told by the store's ways while it can't be written: whoever hears of the agent's own faults is
+    /// told directly. What will not pass ends the agent, so that its supervisor sees it too.
+    fn watch_store(&mut self) -> Result<(), String> {
+        let hangs = |batch: &Batch| batch.since.is_some_and(|since| since.elapsed() >= STORE_PATIENCE);
+        if self.outage.is_none() && self.committing.as_ref().is_some_and(hangs) {
+            let reason = format!("a commit takes longer than {} s", STORE_PATIENCE.as_secs());
+            self.store_fails(reason, "see whether the disk is well (`dmesg`)".into(), true);
+        }
+        let Some(outage) = &mut self.outage else { return Ok(()) };
+        if outage.told || outage.since.elapsed() < STORE_PATIENCE {
+            return Ok(());
+        }
+        outage.told = true;
+        let text =
+            format!("the store can't be written, so no check is judged and nothing else is told: {}", outage.reason);
+        let news = News { since: outage.at, works: false, text: &text, detail: &outage.hint };
+        let direct = direct::deliveries(&self.world, super::clock::now(), &news);
+        let ended = if outage.may_pass { Ok(()) } else { Err(format!("{}\nhint: {}", outage.reason, outage.hint)) };
+        direct.into_iter().for_each(|delivery| (self.out)(Out::Direct(delivery)));
+        ended
     }
 
     /// Tries the commit that failed once more, if it is time.
@@ -269,11 +343,15 @@ impl Engine {
 
     /// The store works; whether it failed before, and whether the disk is in trouble, are faults of the agent.
     fn tell_of_store(&mut self, disk_trouble: Option<String>) {
-        if std::mem::take(&mut self.failing) {
-            let reason = self.health.store_failure().unwrap_or_default();
+        if let Some(Outage { at, reason, told, .. }) = self.outage.take() {
             self.health.set_store_failure(None);
             tracing::warn!("the store can be written again");
             self.failed_at = Some(Instant::now());
+            if told {
+                let news = News { since: at, works: true, text: "the store can be written again", detail: "" };
+                let direct = direct::deliveries(&self.world, super::clock::now(), &news);
+                direct.into_iter().for_each(|delivery| (self.out)(Out::Direct(delivery)));
+            }
             let text = format!("the store could not be written for a while: {reason}");
             self.own("store", Some(Finding::new(Severity::Critical, text)));
         } else if self.failed_at.is_none_or(|at| at.elapsed() >= STORE_FAULT_FOR) {
@@ -293,7 +371,11 @@ impl Engine {
     }
 
     /// What was waiting for its commit leaves.
-    fn release(&mut self, batch: Batch) {
+    fn release(&mut self, mut batch: Batch) {
+        if self.stopping {
+            batch.effects.runs.clear();
+            batch.effects.sends.clear();
+        }
         batch.effects.runs.into_iter().for_each(|run| (self.out)(Out::Run(run)));
         batch.effects.sends.into_iter().for_each(|send| (self.out)(Out::Send(send)));
         for (waiter, answer) in batch.waiters {
@@ -319,5 +401,80 @@ impl Batch {
         let only_runs = || effects.changed.iter().all(|key| matches!(key, RowKey::Check(_)));
         self.matters |= !(quiet && effects.runs.is_empty() && only_runs());
         self.effects.absorb(effects);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{clock, config::KINDS, handle::Handle};
+    use super::*;
+    use jiff::tz::TimeZone;
+    use watchbell_core::config::{Config, InputFile, LoadOptions};
+    use watchbell_core::engine::State;
+    use watchbell_core::model::Outcome;
+
+    const CONFIG: &str = "[agent]\nname = \"h\"\nnotify = [\"ops\"]\n[notify.ops]\nkind = \"log\"\n\
+                          [check.job]\npassive = \"1h\"\n";
+
+    /// An engine that was started this long ago, whose machine slept since.
+    fn slept(hours: u64) -> Engine {
+        let options = LoadOptions { root: "/".into(), default_agent_name: "x".into(), local_zone: TimeZone::UTC };
+        let mut config = Config::new(KINDS, options, |notifier| notifier.targets());
+        let path = "watchbell.toml".to_owned();
+        config.update(vec![InputFile { absolute: format!("/{path}"), path, text: Ok(CONFIG.into()) }]);
+        let mut world = World::new(Arc::new(config.assemble().policy), State::default());
+        let then = clock::now() - Duration::from_secs(hours * 3600);
+        step(&mut world, then, Input::Start { agent_id: "a".into() });
+        let report = Input::Report { check: "//h/watchbell/job".into(), outcome: Box::new(Outcome::default()) };
+        step(&mut world, then, report);
+        let health = Arc::new(Health::default());
+        // The door stays open for as long as the test runs.
+        let (handle, requests) = Handle::new(health.clone());
+        std::mem::forget(handle);
+        let committer = Committer { commits: std::sync::mpsc::channel().0, done: mpsc::channel(1).1 };
+        let mut engine = Engine::new(world, health, requests, committer, Box::new(|_| {}));
+        engine.watch = Watch::since(then);
+        engine
+    }
+
+    /// A machine that slept: whatever is heard first, the clock comes before it, and nobody is blamed for the silence.
+    #[test]
+    fn a_jump_of_the_clock_comes_first() {
+        let mut engine = slept(2);
+        engine.step(Input::Wake);
+        let texts: Vec<&str> = engine.open.effects.events.iter().map(|event| event.text.as_str()).collect();
+        assert!(matches!(texts[..], [first] if first.starts_with("the clock was set by +7200")), "{texts:?}");
+        assert!(engine.world.state.faults.is_empty());
+    }
+
+    /// A store that will never work again: people are told once, directly, and the agent ends with the reason.
+    #[test]
+    fn a_store_that_will_not_work_again() {
+        let mut engine = slept(0);
+        let (sent, direct) = std::sync::mpsc::channel();
+        engine.out = Box::new(move |out| {
+            if let Out::Direct(delivery) = out {
+                sent.send(delivery).unwrap();
+            }
+        });
+        let corrupt = StoreError::Corrupt { path: "state.db".into(), why: "page 7".into() };
+        engine.committed(Err((Commit::default(), corrupt.clone())));
+        assert_eq!(engine.watch_store(), Ok(()), "it may be over in a moment");
+        let outage = engine.outage.as_mut().unwrap();
+        outage.since = outage.since.checked_sub(STORE_PATIENCE).unwrap();
+        let (at, ended) = (outage.at, engine.watch_store().unwrap_err());
+        assert!(ended.starts_with(&corrupt.to_string()) && ended.contains("hint:"), "{ended}");
+        let told: Vec<_> = direct.try_iter().collect();
+        assert!(matches!(&told[..], [one] if one.key == format!("a/store/{at}/ops")), "{told:?}");
+        engine.committed(Ok(None));
+        let told: Vec<_> = direct.try_iter().map(|d| (d.key.clone(), d.event.text.clone())).collect();
+        assert_eq!(told, [(format!("a/store/{at}/ops/works"), "the store can be written again".to_owned())]);
+    }
+
+    /// Without the store's thread there is no agent.
+    #[tokio::test]
+    async fn an_engine_without_a_store_ends() {
+        let ended = slept(0).run(Input::ClockJumped { by_us: 3_000_000 }).await;
+        assert!(ended.is_err_and(|why| why.contains("the store's thread is gone")));
     }
 }

@@ -1,7 +1,11 @@
 //! The door to the engine: how workers, the web and signals hand inputs in and look at the world.
 
-use super::health::Health;
-use std::{sync::Arc, time::Duration};
+use super::{health::Health, work::panic_text};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::{mpsc, oneshot};
 use watchbell_core::engine::{Input, World};
 
@@ -21,6 +25,8 @@ pub enum Request {
     Input(Input),
     /// Step this, and answer once it is committed.
     Submit(Input, oneshot::Sender<Answer>),
+    /// Begin nothing new; answers of what is under way are still taken.
+    Stop,
     /// End: commit what there is and close the store.
     Close(oneshot::Sender<()>),
 }
@@ -98,13 +104,23 @@ impl Handle {
     /// Looks at the world, between two steps.
     ///
     /// # Errors
-    /// The agent is ending.
+    /// The agent is ending, or the look panicked.
     pub async fn look<T: Send + 'static>(&self, look: impl FnOnce(&World) -> T + Send + 'static) -> Result<T, Busy> {
         let (tx, rx) = oneshot::channel();
-        let look: Look = Box::new(move |world: &World| drop(tx.send(look(world))));
+        // It only looks: if it panics, the world is as it was, and the engine must not go down with it.
+        let look: Look = Box::new(move |world: &World| drop(tx.send(catch_unwind(AssertUnwindSafe(|| look(world))))));
         let ending = || Busy { reason: "the agent is ending".into() };
         self.looks.send(look).await.map_err(|_| ending())?;
-        rx.await.map_err(|_| ending())
+        rx.await.map_err(|_| ending())?.map_err(|panic| {
+            let reason = panic_text(panic.as_ref());
+            tracing::error!(reason, "a look at the engine panicked");
+            Busy { reason: format!("it can't be shown: {reason}") }
+        })
+    }
+
+    /// Has nothing new begun: no run, no delivery.
+    pub async fn stop(&self) {
+        let _ = self.requests.send(Request::Stop).await;
     }
 
     /// Has everything committed and the store closed.
@@ -113,5 +129,26 @@ impl Handle {
         if self.requests.send(Request::Close(tx)).await.is_ok() {
             let _ = rx.await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use watchbell_core::engine::State;
+
+    /// A look that panics is that caller's affair alone.
+    #[tokio::test]
+    async fn a_look_that_panics() {
+        let (handle, mut requests) = Handle::new(Arc::default());
+        tokio::spawn(async move {
+            let world = World::new(Arc::default(), State::default());
+            while let Some(look) = requests.looks.recv().await {
+                look(&world);
+            }
+        });
+        let panicked = handle.look(|world| assert!(world.running() > 0, "nothing runs")).await;
+        assert_eq!(panicked.map_err(|busy| busy.reason), Err("it can't be shown: nothing runs".to_owned()));
+        assert_eq!(handle.look(World::running).await.ok(), Some(0));
     }
 }

@@ -3,12 +3,15 @@
 pub mod checklog;
 pub mod clock;
 pub mod config;
+mod direct;
 pub mod engine;
 pub mod handle;
 pub mod health;
 pub mod queue;
+mod reload;
 mod samples;
 mod systemd;
+mod walk;
 mod watch;
 mod work;
 
@@ -18,9 +21,11 @@ use self::{
     engine::{Committer, Engine},
     handle::Handle,
     health::Health,
+    reload::{Keeper, Read, parts},
     samples::SampleLog,
-    work::{Kit, Rows, Runnable, SharedKit, Workers},
+    work::{Rows, Sending, SharedKit, Workers},
 };
+pub use reload::load;
 use std::{
     collections::BTreeMap,
     path::PathBuf,
@@ -28,24 +33,29 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    signal::unix::SignalKind,
+    signal::unix::{Signal, SignalKind},
     sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::timeout,
 };
 use watchbell_core::{
-    config::{AgentSettings, Config, InputFile, Loaded, Problems},
+    config::{AgentSettings, Loaded, Problems},
     engine::{Commit, Input, World},
     model::Name,
 };
 use watchbell_io::{
     notify::Channel,
-    query::{self, Source},
     shared::Shared,
     source::Program,
     store::{Store, StoreOptions},
 };
 
-/// Work that is under way when the agent ends gets this long.
+/// Deliveries that are under way when the agent ends get this long to bring their answers.
 const END_WITHIN: Duration = Duration::from_secs(5);
+/// After that, what has come in gets this long to be committed.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+/// What runs is killed in the end; its tasks get this long to see to it.
+pub const KILL_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the parts of a running agent share. Cheap to clone.
 #[derive(Clone)]
@@ -72,13 +82,6 @@ pub struct ConfigView {
     pub problems: Problems,
 }
 
-/// The config as it was read last.
-pub struct Read {
-    config: Config<Program, Channel>,
-    /// The files: where they are still the same, there is nothing to read again.
-    pub texts: Vec<InputFile>,
-}
-
 /// Runs the agent until a signal ends it.
 ///
 /// # Errors
@@ -90,8 +93,9 @@ pub async fn run(folder: Folder) -> Result<(), String> {
         eprint!("{}", watchbell_core::config::render(&loaded.problems, false));
         return Err("the agent's own file can't be used; nothing was started\nhint: mend it; `watchbell validate` shows all that is wrong".into());
     }
+    folder.refuse_broken(&loaded)?;
     let logs = crate::logs::start(&loaded.agent)?;
-    let ended = serve(&folder, read, loaded).await;
+    let ended = serve(folder, read, loaded).await;
     if let Err(error) = &ended {
         logs.report(error);
     }
@@ -99,7 +103,7 @@ pub async fn run(folder: Folder) -> Result<(), String> {
 }
 
 /// The agent, once it can say what goes wrong.
-async fn serve(folder: &Folder, read: Read, loaded: Loaded<Program, Channel>) -> Result<(), String> {
+async fn serve(folder: Folder, read: Read, loaded: Loaded<Program, Channel>) -> Result<(), String> {
     for problem in &loaded.problems.list {
         tracing::warn!("{}", watchbell_core::config::summary_line(&loaded.problems, problem));
     }
@@ -119,63 +123,99 @@ async fn serve(folder: &Folder, read: Read, loaded: Loaded<Program, Channel>) ->
     let kit: SharedKit = Arc::new(RwLock::new(Arc::new(kit)));
     let (reloads, asked) = mpsc::channel(1);
     let agent = Agent { handle, health: health.clone(), config: Arc::new(RwLock::new(Arc::new(view))), state, reloads };
-    let mut workers = workers(&agent, &kit, shared, seen);
+    let sending = Sending::default();
+    let mut workers = workers(&agent, &kit, shared, seen, &sending);
     let engine = Engine::new(world, health, requests, committer, Box::new(move |order| workers.take(order)));
+    let [term, int, hup] = signals()?;
     // A task among the workers' and not a thread of its own: a result is mostly stepped, and the next run begun,
     // by the thread that brought it, without waking another.
-    tokio::spawn(engine.run(Input::Start { agent_id: new_id() }));
+    let engine = tokio::spawn(engine.run(Input::Start { agent_id: new_id() }));
     let web = crate::web::start(&agent).await?;
     agent.health.set_ready();
     systemd::ready();
+    let keeper = Keeper { folder, read, agent: agent.clone(), kit };
+    let keeper = tokio::spawn(keeper.keep(hup, asked));
     let queue = tokio::spawn(queue::take_in(agent.clone()));
-    let ended = until_the_end(folder, read, &agent, &kit, asked).await;
+    let watchdog = tokio::spawn(feed_watchdog(agent.handle.clone()));
+    let keeping = keeper.abort_handle();
+    let ended = until_the_end([term, int], engine, keeper).await;
     agent.health.set_stopping();
     systemd::stopping();
-    queue.abort();
+    [queue.abort_handle(), watchdog.abort_handle(), keeping].iter().for_each(|task| task.abort());
     web.stop().await;
-    if tokio::time::timeout(END_WITHIN, agent.handle.close()).await.is_err() {
-        tracing::error!("the store did not take the last commit in time; what was not committed is done again");
-    }
+    end_in_good_order(&agent, &sending).await;
     ended
 }
 
-/// Reads the config as it is now, further folders that it names included.
-pub fn load(folder: &Folder) -> (Read, Loaded<Program, Channel>) {
-    let mut config = folder.config();
-    let mut texts = folder.read(&[]);
-    config.update(texts.clone());
-    let mut loaded = config.assemble();
-    if !loaded.agent.conf.is_empty() {
-        texts = folder.read(&loaded.agent.conf);
-        config.update(texts.clone());
-        loaded = config.assemble();
+/// Nothing new begins; deliveries under way may end, so that nobody hears of the same thing twice; and what came of
+/// them is committed.
+async fn end_in_good_order(agent: &Agent, sending: &Sending) {
+    let all_sent = async {
+        agent.handle.stop().await;
+        drop(sending.write().await);
+    };
+    if timeout(END_WITHIN, all_sent).await.is_err() {
+        tracing::warn!("deliveries under way did not end in time; they are sent again by the next start");
     }
-    (Read { config, texts }, loaded)
+    if timeout(CLOSE_WITHIN, agent.handle.close()).await.is_err() {
+        tracing::error!("the store did not take the last commit in time; what was not committed is done again");
+    }
 }
 
-/// What a config comes to; sources that did not change are taken over from before.
-fn parts(
-    loaded: Loaded<Program, Channel>,
-    before: &BTreeMap<Name, Arc<Source>>,
-) -> (Arc<watchbell_core::config::Policy>, ConfigView, Kit) {
-    let policy = Arc::new(loaded.policy);
-    let programs = loaded.programs.into_iter().filter_map(|(name, program)| {
-        let check = policy.checks.get(&name)?;
-        Some((name, Runnable { program, timeout: check.timeout, lookback: check.lookback.clone() }))
-    });
-    let programs = programs.collect();
-    let sources = query::sources(&policy.sources, before);
-    let kit = Kit { deliver_timeout: policy.agent.deliver_timeout, programs, sources, notifiers: loaded.notifiers };
-    let name = policy.agent.name.clone();
-    (policy, ConfigView { name, settings: loaded.agent, problems: loaded.problems }, kit)
+/// SIGTERM, SIGINT and SIGHUP.
+fn signals() -> Result<[Signal; 3], String> {
+    let signal = |kind| tokio::signal::unix::signal(kind).map_err(|e| format!("can't listen to signals: {e}"));
+    Ok([signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?])
 }
 
-fn workers(agent: &Agent, kit: &SharedKit, shared: Shared, seen: Arc<Rows>) -> Workers {
+/// Waits until a signal ends the agent. If a part without which it is none ends before that, so does the agent: its
+/// supervisor must see it, and starts it again.
+async fn until_the_end(
+    [mut term, mut int]: [Signal; 2],
+    engine: JoinHandle<Result<(), String>>,
+    keeper: JoinHandle<()>,
+) -> Result<(), String> {
+    tokio::select! {
+        _ = term.recv() => Ok(()),
+        _ = int.recv() => Ok(()),
+        why = broken(engine, keeper) => Err(why),
+    }
+}
+
+/// Ends when the engine does, or who follows the config, with why.
+async fn broken(engine: JoinHandle<Result<(), String>>, keeper: JoinHandle<()>) -> String {
+    let panicked =
+        |part: &str, panic| format!("{part} broke: {panic}\nhint: start the agent again, and report this as a bug");
+    tokio::select! {
+        ended = engine => match ended {
+            Ok(Err(why)) => why,
+            Ok(Ok(())) => "the engine ended".into(),
+            Err(panic) => panicked("the engine", panic),
+        },
+        ended = keeper => match ended {
+            Ok(()) => "nobody follows the config any more".into(),
+            Err(panic) => panicked("who follows the config", panic),
+        },
+    }
+}
+
+/// Tells systemd that the agent lives for as long as the engine answers: a hung engine is restarted.
+async fn feed_watchdog(handle: Handle) {
+    let mut ticks = tokio::time::interval(systemd::watchdog_interval());
+    loop {
+        ticks.tick().await;
+        if handle.look(|_| ()).await.is_ok() {
+            systemd::watchdog();
+        }
+    }
+}
+
+fn workers(agent: &Agent, kit: &SharedKit, shared: Shared, seen: Arc<Rows>, sending: &Sending) -> Workers {
     let settings = &agent.settings().settings;
     let rotation = Rotation { size_max_bytes: settings.check_log.size_max_bytes, count: settings.check_log.count };
     let logs = CheckLogs::new(agent.state.join("logs"), rotation, agent.health.clone());
     let samples = SampleLog { logger: settings.metrics_log.clone() };
-    Workers { handle: agent.handle.clone(), kit: kit.clone(), shared, seen, logs, samples }
+    Workers { handle: agent.handle.clone(), kit: kit.clone(), shared, seen, sending: sending.clone(), logs, samples }
 }
 
 /// The store's thread: one commit at a time; a failed one comes back to be tried again.
@@ -184,10 +224,10 @@ fn committer(mut store: Store) -> Committer {
     let (tx, done) = mpsc::channel(1);
     std::thread::spawn(move || {
         for commit in todo {
-            let result = store.commit(&commit).map_err(|error| (commit, error.to_string())).map(|()| {
-                // Keeping house can wait; what stops it is trouble with the disk and is said as such.
-                let kept = store.tend(clock::now());
-                kept.err().map(|error| error.to_string()).or_else(|| store.disk_trouble())
+            let result = store.commit(&commit).map_err(|error| (commit, error)).map(|()| {
+                // Keeping house can wait; what stops it is trouble with the disk, and said as such below.
+                let _ = store.tend(clock::now());
+                store.disk_trouble()
             });
             if tx.blocking_send(result).is_err() {
                 break;
@@ -195,74 +235,6 @@ fn committer(mut store: Store) -> Committer {
         }
     });
     Committer { commits, done }
-}
-
-/// Waits for signals and changes of the config until a signal ends the agent.
-async fn until_the_end(
-    folder: &Folder,
-    mut read: Read,
-    agent: &Agent,
-    kit: &SharedKit,
-    mut asked: mpsc::Receiver<oneshot::Sender<()>>,
-) -> Result<(), String> {
-    let signal = |kind| tokio::signal::unix::signal(kind).map_err(|e| format!("can't listen to signals: {e}"));
-    let (mut term, mut int, mut hup) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
-    let (tx, changes) = mpsc::channel(1);
-    folder.watch(&agent.settings().settings.conf, tx);
-    let mut changes = config::settled(changes);
-    let files = || folder.read(&agent.settings().settings.conf);
-    let mut watchdog = tokio::time::interval(systemd::watchdog_interval());
-    loop {
-        tokio::select! {
-            _ = term.recv() => return Ok(()),
-            _ = int.recv() => return Ok(()),
-            _ = hup.recv() => {
-                tracing::info!("reload asked for by SIGHUP");
-                reload(files(), &mut read, agent, kit).await;
-            }
-            Some(done) = asked.recv() => {
-                tracing::info!("reload asked for over the API");
-                reload(files(), &mut read, agent, kit).await;
-                // Whoever asked may have gone.
-                let _ = done.send(());
-            }
-            Some(()) = changes.recv() => {
-                // What was dropped in while the agent started counts too: this is compared with what was read then.
-                let now = files();
-                if now != read.texts {
-                    reload(now, &mut read, agent, kit).await;
-                }
-            }
-            _ = watchdog.tick() => {
-                // The engine must answer for the watchdog to be fed: a hung engine is restarted by systemd.
-                if agent.handle.look(|_| ()).await.is_ok() {
-                    systemd::watchdog();
-                }
-            }
-        }
-    }
-}
-
-/// Takes the config files over as they are now.
-async fn reload(texts: Vec<InputFile>, read: &mut Read, agent: &Agent, kit: &SharedKit) {
-    systemd::reloading();
-    read.config.update(texts.clone());
-    read.texts = texts;
-    let loaded = read.config.assemble();
-    for problem in &loaded.problems.list {
-        tracing::warn!("{}", watchbell_core::config::summary_line(&loaded.problems, problem));
-    }
-    let before = kit.read().map(|kit| kit.sources.clone()).unwrap_or_default();
-    let (policy, view, new_kit) = parts(loaded, &before);
-    if let Ok(mut view_slot) = agent.config.write() {
-        *view_slot = Arc::new(view);
-    }
-    if let Ok(mut slot) = kit.write() {
-        *slot = Arc::new(new_kit);
-    }
-    agent.handle.input(Input::Reload(policy)).await;
-    systemd::ready();
 }
 
 /// An id for this agent's state: sixteen bytes from the kernel, as hex.
@@ -281,5 +253,24 @@ impl Agent {
     /// The config as it is now.
     pub fn settings(&self) -> Arc<ConfigView> {
         self.config.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::pending;
+
+    /// An engine that breaks ends the agent, and says why.
+    #[tokio::test]
+    async fn an_agent_without_an_engine_ends() {
+        let table: [(JoinHandle<Result<(), String>>, &str); 2] = [
+            (tokio::spawn(async { Err("the store's thread is gone".into()) }), "the store's thread is gone"),
+            (tokio::spawn(async { panic!("index 7 is not there") }), "index 7 is not there"),
+        ];
+        for (engine, want) in table {
+            let why = broken(engine, tokio::spawn(pending())).await;
+            assert!(why.contains(want), "{why}");
+        }
     }
 }

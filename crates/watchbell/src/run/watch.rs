@@ -1,7 +1,7 @@
 //! Noticing that the config changed: inotify on its folders, asked only for what can change a config. Libraries
 //! for this ask for every opening of every file too, and checks open files in these folders all the time.
 
-use super::config::{is_config, subfolders};
+use super::config::is_config;
 use rustix::{
     fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags},
     io::Errno,
@@ -10,8 +10,11 @@ use std::{
     ffi::OsStr,
     mem::MaybeUninit,
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
-    path::PathBuf,
-    sync::Arc,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 use tokio::sync::mpsc;
 
@@ -26,51 +29,54 @@ const CHANGES: WatchFlags = WatchFlags::CLOSE_WRITE
 /// Room for the events of one read.
 const BUFFER_BYTES: usize = 16 << 10;
 
-/// Sends a message whenever a config file below these folders may have changed, until nobody listens. A message
-/// that waits says the same as ten.
-///
-/// # Errors
-/// The kernel does not watch; whoever calls reads the folders now and then instead.
-pub fn watch(roots: Vec<PathBuf>, changed: mpsc::Sender<()>) -> std::io::Result<()> {
-    let fd = Arc::new(inotify::init(CreateFlags::CLOEXEC)?);
-    add_all(&fd, &roots)?;
-    std::thread::Builder::new().name("watch".into()).spawn(move || {
-        let mut buffer = [MaybeUninit::uninit(); BUFFER_BYTES];
-        let mut reader = Reader::new(&*fd, &mut buffer);
-        while !changed.is_closed() {
-            let (folder, file) = match reader.next() {
-                Ok(event) => {
-                    let flags = event.events();
-                    let lost = flags.contains(ReadFlags::QUEUE_OVERFLOW);
-                    let name = event.file_name().map(|n| PathBuf::from(OsStr::from_bytes(n.to_bytes())));
-                    (flags.contains(ReadFlags::ISDIR) || lost, lost || name.is_some_and(|n| is_config(&n)))
-                }
-                Err(Errno::INTR) => continue,
-                Err(error) => {
-                    return tracing::warn!(%error, "the config is not watched any more; it is read once a minute");
-                }
-            };
-            if folder && let Err(error) = add_all(&fd, &roots) {
-                tracing::warn!(%error, "a new folder is not watched; the config is read once a minute");
-            }
-            if folder || file {
-                let _ = changed.try_send(());
-            }
-        }
-    })?;
-    Ok(())
+/// Watches folders, those only that it is told of: whoever reads a folder adds it first.
+pub struct Watch {
+    fd: Arc<OwnedFd>,
+    /// A folder could not be watched, and that was said.
+    told: AtomicBool,
 }
 
-/// Watches every folder there is now. Watching one again changes nothing.
-fn add_all(fd: &OwnedFd, roots: &[PathBuf]) -> std::io::Result<()> {
-    for root in roots {
-        for folder in subfolders(root) {
-            match inotify::add_watch(fd, &folder, CHANGES) {
-                // It went away meanwhile, or nobody may look into it: reading it says so.
-                Ok(_) | Err(Errno::NOENT | Errno::ACCESS | Errno::NOTDIR) => {}
-                Err(error) => return Err(error.into()),
+impl Watch {
+    /// Sends a message whenever a config file or a folder in a watched folder may have changed, until nobody
+    /// listens. A message that waits says the same as ten.
+    ///
+    /// # Errors
+    /// The kernel does not watch; whoever calls reads the folders now and then instead.
+    pub fn start(changed: mpsc::Sender<()>) -> std::io::Result<Watch> {
+        let fd = Arc::new(inotify::init(CreateFlags::CLOEXEC)?);
+        let watch = Watch { fd: fd.clone(), told: AtomicBool::new(false) };
+        std::thread::Builder::new().name("watch".into()).spawn(move || {
+            let mut buffer = [MaybeUninit::uninit(); BUFFER_BYTES];
+            let mut reader = Reader::new(&*fd, &mut buffer);
+            while !changed.is_closed() {
+                match reader.next() {
+                    Ok(event) => {
+                        let matters = ReadFlags::ISDIR.union(ReadFlags::QUEUE_OVERFLOW);
+                        let name = event.file_name().map(|n| PathBuf::from(OsStr::from_bytes(n.to_bytes())));
+                        if event.events().intersects(matters) || name.is_some_and(|n| is_config(&n)) {
+                            let _ = changed.try_send(());
+                        }
+                    }
+                    Err(Errno::INTR) => {}
+                    Err(error) => {
+                        return tracing::warn!(%error, "the config is not watched any more; it is read once a minute");
+                    }
+                }
             }
+        })?;
+        Ok(watch)
+    }
+
+    /// Watches a folder. Watching one again changes nothing.
+    pub fn add(&self, folder: &Path) {
+        match inotify::add_watch(&*self.fd, folder, CHANGES) {
+            // It went away meanwhile, or nobody may look into it: reading it says so.
+            Ok(_) | Err(Errno::NOENT | Errno::ACCESS | Errno::NOTDIR) => {}
+            Err(error) if !self.told.swap(true, Relaxed) => {
+                let folder = folder.display();
+                tracing::warn!(%error, %folder, "a folder is not watched; the config is read once a minute");
+            }
+            Err(_) => {}
         }
     }
-    Ok(())
 }

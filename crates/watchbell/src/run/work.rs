@@ -11,10 +11,10 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, RwLock as AsyncRwLock};
 use watchbell_core::{
     engine::{Input, RunOrder, SendOrder},
-    model::{Failure, Finding, Name, Outcome, Receipt, Timestamp},
+    model::{Delivery, Failure, Finding, Name, Outcome, Receipt, Timestamp},
     state::lookback::Lookback,
 };
 use watchbell_io::{
@@ -27,6 +27,10 @@ use watchbell_io::{
 
 /// A probe ends by its time limit on its own; one that does not is given up on after this much more.
 const GRACE: Duration = Duration::from_secs(15);
+/// What is told outside the store has nobody else to try it again: so often it is tried.
+const DIRECT_TRIES_MAX: u32 = 5;
+/// Between two of these tries.
+const DIRECT_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// What the config says that workers need: swapped as a whole at a reload.
 #[derive(Default)]
@@ -54,6 +58,9 @@ pub struct Runnable {
 /// The kit in use.
 pub type SharedKit = Arc<RwLock<Arc<Kit>>>;
 
+/// Held for reading by every delivery under way: who gets it for writing knows that none is, and that none begins.
+pub type Sending = Arc<AsyncRwLock<()>>;
+
 /// Those who do what the engine orders.
 pub struct Workers {
     /// The door to the engine.
@@ -64,6 +71,8 @@ pub struct Workers {
     pub shared: Shared,
     /// Rows that look-backs have seen.
     pub seen: Arc<Rows>,
+    /// Deliveries under way.
+    pub sending: Sending,
     /// The checks' logs.
     pub logs: CheckLogs,
     /// Where numbers are logged.
@@ -81,8 +90,21 @@ impl Workers {
                 tokio::spawn(async move { run(order, &handle, &kit, &shared, &seen).await });
             }
             Out::Send(order) => {
+                // One that can't begin any more stays in the outbox.
+                let Ok(under_way) = self.sending.clone().try_read_owned() else { return };
                 let (handle, kit, shared) = (self.handle.clone(), current(&self.kit), self.shared.clone());
-                tokio::spawn(async move { send(order, &handle, &kit, &shared).await });
+                tokio::spawn(async move {
+                    send(order, &handle, &kit, &shared).await;
+                    drop(under_way);
+                });
+            }
+            Out::Direct(delivery) => {
+                let under_way = self.sending.clone().try_read_owned();
+                let (kit, shared) = (current(&self.kit), self.shared.clone());
+                tokio::spawn(async move {
+                    send_directly(&delivery, &kit, &shared).await;
+                    drop(under_way);
+                });
             }
             Out::Records(records) => {
                 self.logs.write(&records.results);
@@ -162,9 +184,7 @@ fn broken(what: &str, why: String) -> Outcome {
 
 /// Tries one delivery and brings the answer back, whatever happens.
 async fn send(order: SendOrder, handle: &Handle, kit: &Kit, shared: &Shared) {
-    let result = Guarded(pin!(deliver(&order, kit, shared)))
-        .await
-        .unwrap_or_else(|panic| Err(Failure::retry(format!("the notifier panicked: {panic}"))));
+    let result = deliver(&order.delivery, kit, shared).await;
     let health = &handle.health;
     let input = match result {
         Ok(receipt) => {
@@ -182,13 +202,37 @@ async fn send(order: SendOrder, handle: &Handle, kit: &Kit, shared: &Shared) {
     handle.input(input).await;
 }
 
-async fn deliver(order: &SendOrder, kit: &Kit, shared: &Shared) -> Result<Receipt, Failure> {
-    let Some(notifier) = kit.notifiers.get(&order.delivery.notifier) else {
+/// Sends what the outbox knows nothing of, and tries again for a while.
+async fn send_directly(delivery: &Delivery, kit: &Kit, shared: &Shared) {
+    for attempt in 1..=DIRECT_TRIES_MAX {
+        let key = &delivery.key;
+        match deliver(delivery, kit, shared).await {
+            Ok(_) => return tracing::info!(key, attempt, "delivered outside the store"),
+            Err(failure) => {
+                tracing::warn!(key, attempt, reason = failure.reason(), "a delivery outside the store failed");
+                if matches!(failure, Failure::Permanent { .. }) {
+                    return;
+                }
+            }
+        }
+        tokio::time::sleep(DIRECT_AGAIN_AFTER).await;
+    }
+}
+
+/// Tries one delivery; a panic is a failure.
+async fn deliver(delivery: &Delivery, kit: &Kit, shared: &Shared) -> Result<Receipt, Failure> {
+    Guarded(pin!(deliver_unguarded(delivery, kit, shared)))
+        .await
+        .unwrap_or_else(|panic| Err(Failure::retry(format!("the notifier panicked: {panic}"))))
+}
+
+async fn deliver_unguarded(delivery: &Delivery, kit: &Kit, shared: &Shared) -> Result<Receipt, Failure> {
+    let Some(notifier) = kit.notifiers.get(&delivery.notifier) else {
         return Err(Failure::permanent("its notifier was removed from the config"));
     };
     let timeout = kit.deliver_timeout;
     let attempt = Attempt { timeout, shared };
-    match tokio::time::timeout(timeout + GRACE, notifier.deliver(&order.delivery, &attempt)).await {
+    match tokio::time::timeout(timeout + GRACE, notifier.deliver(delivery, &attempt)).await {
         Ok(result) => result,
         Err(_) => Err(Failure::retry(format!("no answer within {:?}", timeout + GRACE))),
     }
@@ -210,7 +254,8 @@ impl<F: Future + Unpin> Future for Guarded<F> {
     }
 }
 
-fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
+/// What a panic said.
+pub fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(|s| (*s).to_owned());
     text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it panicked".into())
 }

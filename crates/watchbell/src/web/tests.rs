@@ -29,7 +29,7 @@ use watchbell_core::{
     config::{Config, InputFile, LoadOptions},
     engine::{Commit, Input, World},
 };
-use watchbell_io::store::{Store, StoreOptions};
+use watchbell_io::store::{Store, StoreError, StoreOptions};
 
 /// What every test's agent watches.
 const SHOP: &str = r#"
@@ -212,9 +212,9 @@ fn committer(mut store: Store, failing: Arc<AtomicBool>) -> Committer {
     std::thread::spawn(move || {
         for commit in todo {
             let result = if failing.load(Relaxed) {
-                Err((commit, "the disk is full".to_owned()))
+                Err((commit, StoreError::Other { what: "the disk is full".into(), path: PathBuf::new() }))
             } else {
-                store.commit(&commit).map(|()| None).map_err(|error| (commit, error.to_string()))
+                store.commit(&commit).map(|()| None).map_err(|error| (commit, error))
             };
             if tx.blocking_send(result).is_err() {
                 break;

@@ -150,6 +150,110 @@ fn a_full_disk_is_told() {
     drop(unmount);
 }
 
+/// A store that can't be written is told outside of it, and that it can again; signals are heard meanwhile.
+#[test]
+fn a_store_that_cannot_be_written_is_told() {
+    let place = Place::new("", "[check.tick]\nnagios = \"date; exit 2\"\nevery = \"1s\"\nretry = 0\n");
+    let mut agent = place.start();
+    place.until("the fault", || told(&place, Action::Trigger, "//test/watchbell/tick"));
+    let database = rusqlite::Connection::open(place.state_folder().join("state.db")).unwrap();
+    let direct = |works: bool| {
+        let of_store =
+            |d: &watchbell_core::model::Delivery| d.key.contains("/store/") && d.key.ends_with("/works") == works;
+        place.told().into_iter().filter(of_store).count()
+    };
+    database.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    place.until("the store's message", || direct(false) == 1);
+    let text = place.told().into_iter().rfind(|d| d.key.contains("/store/")).unwrap().event.text;
+    assert!(text.starts_with("the store can't be written") && text.contains("locked"), "{text}");
+    database.execute_batch("ROLLBACK").unwrap();
+    place.until("the store's recovery", || direct(true) == 1);
+    place.until("the store's fault", || told(&place, Action::Trigger, "test#store"));
+    database.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    place.until("the second outage", || direct(false) == 2);
+    agent.signal(Signal::HUP);
+    agent.signal(Signal::TERM);
+    assert!(agent.ended().success());
+}
+
+/// A delivery under way when the agent ends is not cut off and not sent again by the next one; a command that runs
+/// then does not outlive it.
+#[test]
+fn what_is_under_way_at_the_end() {
+    let slow = "[notify.slow]\nkind = \"command\"\ncommand = \"echo >> begun; sleep 2; echo >> ended\"\n";
+    let hang = "[check.hang]\nnagios = \"echo $$ > pid; sleep 1000; true\"\nevery = \"1s\"\n";
+    let place = Place::new("", &format!("{BROKEN}notify = [\"slow\"]\n{slow}{hang}"));
+    let lines = |file: &str| std::fs::read(place.folder.join(file)).unwrap_or_default().len();
+    let mut agent = place.start();
+    place.until("a delivery under way, and a command", || lines("begun") == 1 && lines("pid") > 0);
+    agent.signal(Signal::TERM);
+    assert!(agent.ended().success());
+    assert_eq!(lines("ended"), 1, "{}", place.log());
+    let pid = std::fs::read_to_string(place.folder.join("pid")).unwrap();
+    let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    assert!(state.is_empty() || state.contains(") Z "), "the command lives: {state}");
+    let agent = place.start();
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(lines("begun"), 1, "sent once, over two agents");
+    drop(agent);
+}
+
+/// A further folder that is named while the agent runs counts at once, and what changes in it, at any depth. While it
+/// is away, what stood in it goes on, and that is told (S3.12).
+#[test]
+fn further_folders() {
+    let place = Place::new("", "");
+    let far = place.folder.with_extension("far");
+    let put = |file: &str| {
+        let path = far.join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, BROKEN).unwrap();
+    };
+    put("team/app.toml");
+    let agent = place.start();
+    place.until("a start", || place.state_folder().join("state.db").exists());
+    place.config(&format!("conf = [{far:?}]"), "");
+    place.until("the first fault", || told(&place, Action::Trigger, "//test/app/broken"));
+    let began = std::time::Instant::now();
+    put("team/a/b/late.toml");
+    place.until("the later fault", || told(&place, Action::Trigger, "//test/late/broken"));
+    assert!(began.elapsed() < Duration::from_secs(40), "it was not noticed: {:?}", began.elapsed());
+    let (aside, name) = (far.with_extension("aside"), far.file_name().unwrap().to_string_lossy().into_owned());
+    std::fs::rename(&far, &aside).unwrap();
+    agent.signal(Signal::HUP);
+    place.until("the folder's fault", || told(&place, Action::Trigger, &format!("//test/{name}/")));
+    std::fs::rename(&aside, &far).unwrap();
+    place.until("the folder is back", || told(&place, Action::Resolve, &format!("//test/{name}/")));
+    assert!(!told(&place, Action::Resolve, "//test/app/broken"), "what can't be read keeps what it had");
+    drop(agent);
+    std::fs::remove_dir_all(&far).unwrap();
+}
+
+/// A pipe with a config's name holds nobody up.
+#[test]
+fn a_pipe_is_no_config() {
+    let place = Place::new("", "");
+    assert!(Command::new("mkfifo").arg(place.folder.join("pipe.toml")).status().unwrap().success());
+    let checked = place.run(&["validate"]);
+    assert_eq!(checked.status.code(), Some(1));
+    let mut agent = place.start();
+    place.until("the pipe's fault", || told(&place, Action::Trigger, "//test/pipe/"));
+    agent.signal(Signal::TERM);
+    assert!(agent.ended().success());
+}
+
+/// A file that is no config starts nothing.
+#[test]
+fn a_file_that_is_no_config_is_refused() {
+    let place = Place::new("", "");
+    place.file("notes.txt", "buy milk\n");
+    let path = place.folder.join("notes.txt");
+    let refused = place.run(&["run", path.to_str().unwrap()]);
+    let text = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{text}");
+    assert!(text.contains("is no config that can be used") && text.contains("hint: name a folder"), "{text}");
+}
+
 /// Unmounts when dropped, also when the test failed.
 struct Unmount(std::path::PathBuf);
 

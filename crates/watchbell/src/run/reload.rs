@@ -1,0 +1,137 @@
+//! The config in use: read at start, and again whenever it changes or somebody asks.
+
+use super::{
+    Agent, ConfigView,
+    config::{self, Folder},
+    systemd,
+    watch::Watch,
+    work::{Kit, Runnable, SharedKit},
+};
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::{
+    signal::unix::Signal,
+    sync::{mpsc, oneshot},
+    task::block_in_place,
+};
+use watchbell_core::{
+    config::{Config, InputFile, Loaded, Policy},
+    engine::Input,
+    model::Name,
+};
+use watchbell_io::{
+    notify::Channel,
+    query::{self, Source},
+    source::Program,
+};
+
+/// The config as it was read last.
+pub struct Read {
+    config: Config<Program, Channel>,
+    /// The files: where they are still the same, there is nothing to read again.
+    pub texts: Vec<InputFile>,
+    /// Further folders that it names.
+    conf: Vec<String>,
+}
+
+/// Reads the config as it is now, further folders that it names included.
+pub fn load(folder: &Folder) -> (Read, Loaded<Program, Channel>) {
+    let mut read = Read { config: folder.config(), texts: Vec::new(), conf: Vec::new() };
+    let texts = read.files(folder, None);
+    let loaded = read.take(texts, folder, None);
+    (read, loaded)
+}
+
+impl Read {
+    /// The files as they are now.
+    fn files(&self, folder: &Folder, watch: Option<&Watch>) -> Vec<InputFile> {
+        folder.read(&self.conf, &self.texts, watch)
+    }
+
+    /// Takes files over; where they name other folders than before, what stands in those too.
+    fn take(&mut self, texts: Vec<InputFile>, folder: &Folder, watch: Option<&Watch>) -> Loaded<Program, Channel> {
+        self.texts = texts;
+        self.config.update(self.texts.clone());
+        let mut loaded = self.config.assemble();
+        if loaded.agent.conf != self.conf {
+            self.conf.clone_from(&loaded.agent.conf);
+            self.texts = self.files(folder, watch);
+            self.config.update(self.texts.clone());
+            loaded = self.config.assemble();
+        }
+        loaded
+    }
+}
+
+/// What a config comes to; sources that did not change are taken over from before.
+pub fn parts(loaded: Loaded<Program, Channel>, before: &BTreeMap<Name, Arc<Source>>) -> (Arc<Policy>, ConfigView, Kit) {
+    let policy = Arc::new(loaded.policy);
+    let programs = loaded.programs.into_iter().filter_map(|(name, program)| {
+        let check = policy.checks.get(&name)?;
+        Some((name, Runnable { program, timeout: check.timeout, lookback: check.lookback.clone() }))
+    });
+    let programs = programs.collect();
+    let sources = query::sources(&policy.sources, before);
+    let kit = Kit { deliver_timeout: policy.agent.deliver_timeout, programs, sources, notifiers: loaded.notifiers };
+    let name = policy.agent.name.clone();
+    (policy, ConfigView { name, settings: loaded.agent, problems: loaded.problems }, kit)
+}
+
+/// Keeps the config in use as its files are.
+pub struct Keeper {
+    /// Where it is.
+    pub folder: Folder,
+    /// As it was read last.
+    pub read: Read,
+    /// Whose config it is.
+    pub agent: Agent,
+    /// What workers have of it.
+    pub kit: SharedKit,
+}
+
+impl Keeper {
+    /// Follows its changes for ever. A task of its own: whoever waits for signals must wait neither for a file system
+    /// that hangs nor for an engine that takes nothing in.
+    pub async fn keep(mut self, mut hup: Signal, mut asked: mpsc::Receiver<oneshot::Sender<()>>) {
+        let (watch, mut changes) = config::changes();
+        let watch = watch.as_ref();
+        loop {
+            let (mut done, mut must) = (None, true);
+            tokio::select! {
+                _ = hup.recv() => tracing::info!("reload asked for by SIGHUP"),
+                Some(asks) = asked.recv() => {
+                    tracing::info!("reload asked for over the API");
+                    done = Some(asks);
+                }
+                // What was dropped in while the agent started counts too: this is compared with what was read then.
+                Some(()) = changes.recv() => must = false,
+            }
+            let texts = block_in_place(|| self.read.files(&self.folder, watch));
+            if must || texts != self.read.texts {
+                self.reload(texts, watch).await;
+            }
+            if let Some(done) = done {
+                // Whoever asked may have gone.
+                let _ = done.send(());
+            }
+        }
+    }
+
+    /// Takes the config files over as they are now.
+    async fn reload(&mut self, texts: Vec<InputFile>, watch: Option<&Watch>) {
+        systemd::reloading();
+        let loaded = block_in_place(|| self.read.take(texts, &self.folder, watch));
+        for problem in &loaded.problems.list {
+            tracing::warn!("{}", watchbell_core::config::summary_line(&loaded.problems, problem));
+        }
+        let before = self.kit.read().map(|kit| kit.sources.clone()).unwrap_or_default();
+        let (policy, view, new_kit) = parts(loaded, &before);
+        if let Ok(mut view_slot) = self.agent.config.write() {
+            *view_slot = Arc::new(view);
+        }
+        if let Ok(mut slot) = self.kit.write() {
+            *slot = Arc::new(new_kit);
+        }
+        self.agent.handle.input(Input::Reload(policy)).await;
+        systemd::ready();
+    }
+}
