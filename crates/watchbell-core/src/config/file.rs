@@ -163,10 +163,9 @@ fn kind_by_content(problems: &Problems, file: FileId) -> FileKind {
 
 fn parse_flake(input: &InputFile, options: &LoadOptions, file: FileId, parsed: &mut Parsed) {
     let Some(node) = json::parse(file, &mut parsed.problems) else { return };
-    // The credentials file is the agent's to say, which is not known yet: `interpret` adds it.
-    let flakes_parent = flake::working_dir(&input.absolute, &options.root);
-    let context = flake::FlakeContext { flakes_parent, credentials: None };
-    match flake::translate(&node, file, &context, &mut parsed.problems) {
+    // What the agent's file says of flakes is not known yet: `interpret` adds it.
+    let working_dir = flake::working_dir(&input.absolute, &options.root);
+    match flake::translate(&node, file, &working_dir, &mut parsed.problems) {
         Ok(tree) => parsed.tree = Some(tree),
         Err(rest) => parsed.rest = rest,
     }

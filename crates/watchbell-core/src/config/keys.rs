@@ -64,7 +64,8 @@ pub const AGENT_KEYS: &[Key] = &[
     key(
         "credentials",
         Shape::String,
-        "A JSON file `{\"NAME\": \"value\"}` whose members are variables of every flake's command. Relative to the config folder.",
+        "A JSON file `{\"NAME\": \"value\"}` whose members are variables of every flake's command. Relative to the config folder. \
+         Default: `creds.json` in the folder that the flake runs in, if it is there.",
     ),
     key("conf", Shape::Strings, "More folders to read config files from. Relative to the config folder."),
     key("sentry_dsn", Shape::Secret, "Where the agent's own errors are reported to."),
@@ -219,6 +220,7 @@ pub const HIDDEN_CHECK_KEYS: &[Key] = &[
     key("shell", Shape::Boolean, "The line is written for a shell."),
     key("cwd", Shape::String, "Folder to run in."),
     key("env_file", Shape::String, "A JSON credentials file."),
+    key("default_env_file", Shape::String, "One that need not be there, where `env_file` is not given."),
     key("image", Shape::String, "Container image to run in."),
     key("accept_json", Shape::Boolean, "Output that starts with `{` is a JSON plugin's."),
     key("performance", Shape::Boolean, "Whether performance data is read."),

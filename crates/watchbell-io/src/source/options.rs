@@ -97,6 +97,7 @@ pub(super) fn read_command(r: &mut Reader<'_>, key: &str) -> Option<Command> {
         inherit_env: old,
         env,
         env_file,
+        default_env_file: loaders_key(r, "default_env_file").map(PathBuf::from),
         user,
         container: image.map(|image| Container { image, network, engine }),
         output_max: output_max.unwrap_or(OUTPUT_MAX),
@@ -128,18 +129,20 @@ fn non_empty(r: &mut Reader<'_>, key: &str) -> Option<String> {
     if r.has(key) { r.require_string(key) } else { None }
 }
 
-/// The old system whose file this check stands in. The key is the loader's: no native file may have it.
+/// The old system whose file this check stands in.
 pub(super) fn old_style<'a>(r: &Reader<'a>) -> Option<&'a str> {
-    match &r.table.get("style")?.value.value {
-        Value::String(style) => Some(style),
-        _ => None,
-    }
+    loaders_key(r, "style")
 }
 
-/// The unit of the check's one value; a key of all checks, which the loader reads too.
+/// The unit of the check's one value; a key of all checks.
 pub(super) fn unit(r: &Reader<'_>) -> Option<String> {
-    match &r.table.get("unit")?.value.value {
-        Value::String(unit) => Some(unit.clone()),
+    loaders_key(r, "unit").map(str::to_owned)
+}
+
+/// The text of a key that is the loader's: it says what is wrong with it, and whether this file may have it.
+fn loaders_key<'a>(r: &Reader<'a>, key: &str) -> Option<&'a str> {
+    match &r.table.get(key)?.value.value {
+        Value::String(text) => Some(text),
         _ => None,
     }
 }

@@ -408,6 +408,18 @@ fn test_shows_everything() {
     assert!(json[0]["told"][0]["preview"].as_str().unwrap().contains("DISK CRITICAL"));
 }
 
+/// S1.3: SpecialSnowflake's folder as it is: commands run in it, with the members of its `creds.json` as variables.
+#[test]
+fn a_folder_of_flakes_as_it_is() {
+    let place = place();
+    place.file("snow/creds.json", r#"{"user1": "me", "port": 5432}"#);
+    place.script("snow/res/report.sh", "#!/bin/sh\necho \"by $user1 at $port in $(basename \"$PWD\")\"\n");
+    let flake = r#"{"flakeName": "report", "flakeCronstring": "@daily", "flakeCommand": "./res/report.sh", "flakeType": "job"}"#;
+    place.file("snow/flakes/daily/report.flake.json", flake);
+    let text = all(&place, &["test", "flakes/report", "--dry-run"]);
+    assert!(text.contains("by me at 5432 in snow"), "{text}");
+}
+
 /// S1.10: a notifier that fails says why, and the exit code says that something failed.
 #[test]
 fn test_shows_a_failing_notifier() {

@@ -1,21 +1,20 @@
-//! Flakes: SpecialSnowflake's `*.flake.json`, one check each, and the credentials file that goes with them.
+//! Flakes: SpecialSnowflake's `*.flake.json`, one check each, with the credentials file beside the folder of flakes.
 //!
 //! The check runs and its number is kept. What a flake says about CloudWatch (namespace, region, alarms) is
 //! checked for its type and read past, with one warning a file, until that part is there.
 
-use super::json;
 use crate::{
     config::{
-        Level, Problems,
+        Problems,
+        agent::join,
         reader::nearest,
         tree::{Entry, FileId, Node, Span, Table, Value},
     },
     wire::unit::{UNITS, is_cloudwatch_unit},
 };
-use std::collections::BTreeMap;
 
-/// The credentials file that flakes have when the config names none: in the folder that holds the flakes folder.
-pub const CREDENTIALS_FILE: &str = "creds.json";
+/// The credentials file that flakes have when the config names none: in their working directory, if it is there.
+const CREDENTIALS_FILE: &str = "creds.json";
 
 /// The name of the folder that makes the one above it the working directory.
 const FLAKES_FOLDER: &str = "flakes";
@@ -40,15 +39,6 @@ const FIELDS: &[&str] = &[
 /// What CloudWatch must know of a number.
 const CLOUDWATCH_FIELDS: &[&str] = &["flakeUnit", "flakeMetricNamespace", "flakeRegion"];
 
-/// What a flake's file doesn't say itself.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct FlakeContext {
-    /// The folder its command runs in: see [`working_dir`].
-    pub flakes_parent: String,
-    /// Path of the credentials file, if there is one.
-    pub credentials: Option<String>,
-}
-
 /// The folder that a flake's command runs in: the one that holds the outermost folder named `flakes` on the
 /// file's path, else the config's root.
 pub fn working_dir(path: &str, root: &str) -> String {
@@ -67,12 +57,12 @@ pub fn working_dir(path: &str, root: &str) -> String {
     root.to_owned()
 }
 
-/// Turns a flake into a native file with one check.
+/// Turns a flake into a native file with one check, which runs in its [`working_dir`].
 ///
 /// # Errors
 /// Errors were reported; what is right of the flake, with stand-ins for the rest, so that the loader can say what else
 /// is wrong.
-pub fn translate(node: &Node, file: FileId, context: &FlakeContext, problems: &mut Problems) -> Result<Table, Table> {
+pub fn translate(node: &Node, file: FileId, working_dir: &str, problems: &mut Problems) -> Result<Table, Table> {
     let Value::Table(table) = &node.value else {
         let found = node.value.type_name();
         problems
@@ -102,10 +92,8 @@ pub fn translate(node: &Node, file: FileId, context: &FlakeContext, problems: &m
     put(&mut check, "unit", unit);
     put(&mut check, "image", image);
     check.put("shell", whole, Value::Boolean(true));
-    check.put("cwd", whole, Value::String(context.flakes_parent.clone()));
-    if let Some(path) = &context.credentials {
-        check.put("env_file", whole, Value::String(path.clone()));
-    }
+    check.put("cwd", whole, Value::String(working_dir.to_owned()));
+    check.put("default_env_file", whole, Value::String(join(working_dir, CREDENTIALS_FILE)));
     let root = super::one_check(name.0, name.1, check);
     if problems.errors() > before { Err(root) } else { Ok(root) }
 }
@@ -274,86 +262,12 @@ impl Flake<'_> {
     }
 }
 
-/// The variables of a credentials file: a JSON object of texts; numbers become the text that stands there.
-pub fn credentials(node: &Node, problems: &mut Problems) -> BTreeMap<String, String> {
-    let mut variables = BTreeMap::new();
-    let Value::Table(table) = &node.value else {
-        let found = node.value.type_name();
-        problems
-            .error(node.span, format!("a credentials file is one JSON object, this is {found}"))
-            .hint("write {\"NAME\": \"value\", …}");
-        return variables;
-    };
-    for entry in &table.entries {
-        let Entry { key, key_span, value } = entry;
-        if key.is_empty() || key.contains(['=', '\0']) {
-            problems
-                .error(*key_span, format!("{key:?} can't be the name of an environment variable"))
-                .hint("names are not empty and hold no `=`");
-            continue;
-        }
-        let text = match &value.value {
-            Value::String(text) if text.contains('\0') => None,
-            Value::String(text) => Some(text.clone()),
-            Value::Integer(_) | Value::Float(_) => written(value.span, problems),
-            _ => None,
-        };
-        match text {
-            Some(text) => {
-                variables.insert(key.clone(), text);
-            }
-            None => {
-                let found = match &value.value {
-                    Value::String(_) => "a string with a NUL character in it",
-                    other => other.type_name(),
-                };
-                problems
-                    .error(value.span, format!("the credential `{key}` must be a string, this is {found}"))
-                    .hint("put it in double quotes");
-            }
-        }
-    }
-    variables
-}
-
-/// The variables of a credentials file by its text; `path` is its name for people, and `named` the place where
-/// the config names it. Problems stand there and say line and column only: a file full of secrets is not to be
-/// quoted. With an error there are no variables.
-pub fn read_credentials(path: &str, text: &str, named: Span, problems: &mut Problems) -> BTreeMap<String, String> {
-    let mut own = Problems::default();
-    let file = own.add_file(path, text);
-    let variables = match json::parse(file, &mut own) {
-        Some(node) => credentials(&node, &mut own),
-        None => {
-            // Messages of the parser quote what they found.
-            for problem in own.list.iter_mut().filter(|problem| problem.level == Level::Error) {
-                problem.message = "the text is not JSON".to_owned();
-            }
-            own.list.truncate(1);
-            BTreeMap::new()
-        }
-    };
-    let errors = own.errors();
-    for problem in &own.list {
-        let (line, column) = own.position(problem.span);
-        let message = format!("credentials file `{path}`, line {line}, column {column}: {}", problem.message);
-        match problem.level {
-            Level::Error => problems.error(named, message),
-            Level::Warning => problems.warning(named, message),
-        }
-        .hint("write {\"NAME\": \"value\", …}");
-    }
-    if errors == 0 { variables } else { BTreeMap::new() }
-}
-
-/// The text of a span.
-fn written(span: Span, problems: &Problems) -> Option<String> {
-    problems.files.get(span.file.0 as usize)?.text.get(span.start..span.end).map(str::to_owned)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{super::testing, *};
+    use super::{
+        super::{json, testing},
+        *,
+    };
 
     /// The flake that SpecialSnowflake's documentation gives as its example.
     const EXAMPLE: &str = r#"{
@@ -395,12 +309,10 @@ mod tests {
     }"#;
 
     /// Tree and problems of a flake.
-    fn translated(text: &str, credentials: Option<&str>) -> (String, String) {
+    fn translated(text: &str) -> (String, String) {
         let (file, mut problems) = testing::file("flakes/a.flake.json", text);
         let node = json::parse(file, &mut problems).unwrap();
-        let context =
-            FlakeContext { flakes_parent: "/srv/flake".to_owned(), credentials: credentials.map(str::to_owned) };
-        let table = translate(&node, file, &context, &mut problems);
+        let table = translate(&node, file, "/srv/flake", &mut problems);
         let tree = table.map_or_else(|_| "-".to_owned(), |table| testing::shown(&Value::Table(table)));
         (tree, testing::told(&problems))
     }
@@ -408,11 +320,11 @@ mod tests {
     /// S1.1, S1.2: the documentation's own example is a check; what it says for CloudWatch is read past, once.
     #[test]
     fn example() {
-        let (tree, told) = translated(EXAMPLE, Some("/srv/flake/creds.json"));
+        let (tree, told) = translated(EXAMPLE);
         assert_eq!(
             tree,
             "{check: {example-perminute: {command: \"./res/test3/test3.sh\", cron: \"* * * * *\", style: \"flake\", \
-             type: \"metric\", unit: \"Count\", shell: true, cwd: \"/srv/flake\", env_file: \"/srv/flake/creds.json\"}}}"
+             type: \"metric\", unit: \"Count\", shell: true, cwd: \"/srv/flake\", default_env_file: \"/srv/flake/creds.json\"}}}"
         );
         assert_eq!(
             told,
@@ -421,36 +333,39 @@ mod tests {
         );
     }
 
+    /// What every flake has besides.
+    const COMMON: &str = r#", shell: true, cwd: "/srv/flake", default_env_file: "/srv/flake/creds.json""#;
+
     #[rustfmt::skip]
     const FIELD_CASES: &[(&str, &str, &str)] = &[
             (
                 r#"{"flakeName": "a", "flakeCronstring": "@hourly", "flakeCommand": "echo 1", "flakeType": "job", "_comment1": 5, "flakeCommand_comment": "it runs", "flakeAlarms": []}"#,
-                r#"{check: {a: {command: "echo 1", cron: "@hourly", style: "flake", type: "job", shell: true, cwd: "/srv/flake"}}}"#,
+                r#"{check: {a: {command: "echo 1", cron: "@hourly", style: "flake", type: "job"}}}"#,
                 "",
             ),
             (
                 r#"{"flakeName": "a", "flakeCronstring": "@hourly", "flakeCommand": "echo 1", "flakeType": "job", "flakeAlarms": [{"alarmName": "x"}]}"#,
-                r#"{check: {a: {command: "echo 1", cron: "@hourly", style: "flake", type: "job", shell: true, cwd: "/srv/flake"}}}"#,
+                r#"{check: {a: {command: "echo 1", cron: "@hourly", style: "flake", type: "job"}}}"#,
                 r#"1:96 "\"flakeAlarms\"" warning: CloudWatch metrics and alarms come with a later version; the check runs and its number is kept"#,
             ),
             (
                 r#"{"flakeName": "a", "flakeConstring": "@hourly", "flakeCommand": "echo 1", "flakeType": "job"}"#,
-                r#"{check: {a: {command: "echo 1", cron: "@hourly", style: "flake", type: "job", shell: true, cwd: "/srv/flake"}}}"#,
+                r#"{check: {a: {command: "echo 1", cron: "@hourly", style: "flake", type: "job"}}}"#,
                 "",
             ),
             (
                 r#"{"flakeName": "a", "flakeCronstring": "@hourly", "flakeCommand": "echo 1", "flakeType": "job", "flakeConstring": "@daily"}"#,
-                r#"{check: {a: {command: "echo 1", cron: "@hourly", style: "flake", type: "job", shell: true, cwd: "/srv/flake"}}}"#,
+                r#"{check: {a: {command: "echo 1", cron: "@hourly", style: "flake", type: "job"}}}"#,
                 r#"1:96 "\"flakeConstring\"" warning: `flakeConstring` is read past, because `flakeCronstring` is there too; hint: remove one of them; see 1:20 this one counts"#,
             ),
             (
                 r#"{"flakeName": "a", "flakeCronstring": "@hourly", "flakeCommand": "echo 1", "flakeType": "job", "flakeConstring": "@hourly"}"#,
-                r#"{check: {a: {command: "echo 1", cron: "@hourly", style: "flake", type: "job", shell: true, cwd: "/srv/flake"}}}"#,
+                r#"{check: {a: {command: "echo 1", cron: "@hourly", style: "flake", type: "job"}}}"#,
                 "",
             ),
             (
                 r#"{"flakeName": "a", "flakeCronstring": "@hourly", "flakeCommand": "echo 1", "flakeType": "job", "flakeImage": "debian:13"}"#,
-                r#"{check: {a: {command: "echo 1", cron: "@hourly", style: "flake", type: "job", image: "debian:13", shell: true, cwd: "/srv/flake"}}}"#,
+                r#"{check: {a: {command: "echo 1", cron: "@hourly", style: "flake", type: "job", image: "debian:13"}}}"#,
                 "",
             ),
             (
@@ -460,7 +375,7 @@ mod tests {
             ),
             (
                 r#"{"flakeName": "a", "flakeCronstring": "@hourly", "flakeCommand": "echo 1", "flakeType": "metric", "flakeUnit": "Count", "flakeMetricNamespace": "n", "flakeRegion": "r"}"#,
-                r#"{check: {a: {command: "echo 1", cron: "@hourly", style: "flake", type: "metric", unit: "Count", shell: true, cwd: "/srv/flake"}}}"#,
+                r#"{check: {a: {command: "echo 1", cron: "@hourly", style: "flake", type: "metric", unit: "Count"}}}"#,
                 r#"1:121 "\"flakeMetricNamespace\"" warning: CloudWatch metrics and alarms come with a later version; the check runs and its number is kept"#,
             ),
             (
@@ -483,18 +398,18 @@ mod tests {
             ),
             (
                 r#"{"flakeName": "a", "flakeCronstring": "@hourly", "flakeCommand": "echo 1", "flakeType": "metric", "flakeMetricNamespace": "n", "flakeRegion": "r"}"#,
-                r#"{check: {a: {command: "echo 1", cron: "@hourly", style: "flake", type: "metric", shell: true, cwd: "/srv/flake"}}}"#,
+                r#"{check: {a: {command: "echo 1", cron: "@hourly", style: "flake", type: "metric"}}}"#,
                 r#"1:1 "{" warning: the flake has no `flakeUnit`, so its number can't be sent to CloudWatch
 1:99 "\"flakeMetricNamespace\"" warning: CloudWatch metrics and alarms come with a later version; the check runs and its number is kept"#,
             ),
             (
                 r#"{"flakeName": "a", "flakeCronstring": "@hourly", "flakeCommand": "echo 1", "flakeType": "metric", "flakeUnit": "Count"}"#,
-                r#"{check: {a: {command: "echo 1", cron: "@hourly", style: "flake", type: "metric", unit: "Count", shell: true, cwd: "/srv/flake"}}}"#,
+                r#"{check: {a: {command: "echo 1", cron: "@hourly", style: "flake", type: "metric", unit: "Count"}}}"#,
                 r#"1:1 "{" warning: the flake has no `flakeMetricNamespace` and no `flakeRegion`, so its number can't be sent to CloudWatch"#,
             ),
             (
                 r#"{"flakeName": "a", "flakeCronstring": "@hourly", "flakeCommand": "echo 1", "flakeType": "metric"}"#,
-                r#"{check: {a: {command: "echo 1", cron: "@hourly", style: "flake", type: "metric", shell: true, cwd: "/srv/flake"}}}"#,
+                r#"{check: {a: {command: "echo 1", cron: "@hourly", style: "flake", type: "metric"}}}"#,
                 "",
             ),
             (
@@ -534,7 +449,7 @@ mod tests {
             ),
             (
                 r#"{"flakeName": "a", "flakeCronstring": "@hourly", "flakeCommand": "echo 1", "flakeType": "job", "flakeAlarms": null}"#,
-                r#"{check: {a: {command: "echo 1", cron: "@hourly", style: "flake", type: "job", shell: true, cwd: "/srv/flake"}}}"#,
+                r#"{check: {a: {command: "echo 1", cron: "@hourly", style: "flake", type: "job"}}}"#,
                 "",
             ),
             (
@@ -566,7 +481,8 @@ mod tests {
     #[test]
     fn fields() {
         for (text, tree, told) in FIELD_CASES {
-            let (found, problems) = translated(text, None);
+            let (found, problems) = translated(text);
+            let found = found.replace(COMMON, "");
             assert_eq!((found.as_str(), problems), (*tree, told.replace("UNITS", &UNITS.join(", "))), "{text}");
         }
     }
@@ -576,7 +492,7 @@ mod tests {
     fn units() {
         for unit in UNITS {
             let text = EXAMPLE.replace("\"Count\"", &format!("{unit:?}"));
-            assert!(translated(&text, None).0.contains(&format!("unit: {unit:?}")), "{unit}");
+            assert!(translated(&text).0.contains(&format!("unit: {unit:?}")), "{unit}");
         }
     }
 
@@ -597,41 +513,6 @@ mod tests {
             ("a.flake.json", "/srv/app", "/srv/app"),
         ] {
             assert_eq!(working_dir(path, root), expected, "{path}");
-        }
-    }
-
-    /// S1.3: variables are texts or numbers; a mistake is placed, and nothing of the file is quoted.
-    #[test]
-    fn credentials_files() {
-        for (text, variables, told) in [
-            ("{}", "", ""),
-            (r#"{"user1": "me", "port": 5432, "rate": 1.50}"#, "port=5432 rate=1.50 user1=me", ""),
-            (r#"{"a": "1", "a": "2"}"#, "a=2", "line 1, column 12: key `a` is given twice, and this one counts"),
-            ("{\"a\": \"b\",\n \"pass1\": hunter2}", "", "line 2, column 11: the text is not JSON"),
-            (
-                r#"{"a": "b", "tls": true}"#,
-                "",
-                "line 1, column 19: the credential `tls` must be a string, this is a boolean",
-            ),
-            (r#"{"a": ["hunter2"]}"#, "", "line 1, column 7: the credential `a` must be a string, this is an array"),
-            (
-                r#"{"a": "hunter2\u0000"}"#,
-                "",
-                "line 1, column 7: the credential `a` must be a string, this is a string with a NUL character in it",
-            ),
-            (r#"{"a=b": "c"}"#, "", "line 1, column 2: \"a=b\" can't be the name of an environment variable"),
-            (r#"["hunter2"]"#, "", "line 1, column 1: a credentials file is one JSON object, this is an array"),
-        ] {
-            let (file, mut problems) = testing::file("watchbell.toml", "credentials = \"creds.json\"");
-            let named = Span { file, start: 14, end: 26 };
-            let read = read_credentials("creds.json", text, named, &mut problems);
-            let read: Vec<_> = read.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            let messages: Vec<_> = problems.list.iter().map(|p| p.message.as_str()).collect();
-            let expected =
-                if told.is_empty() { String::new() } else { format!("credentials file `creds.json`, {told}") };
-            assert_eq!((read.join(" ").as_str(), messages.join("; ")), (variables, expected), "{text}");
-            assert!(problems.list.iter().all(|problem| problem.span == named));
-            assert!(!format!("{problems:?}").contains("hunter2"), "{text}");
         }
     }
 }

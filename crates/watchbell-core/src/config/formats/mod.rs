@@ -17,7 +17,8 @@
 //! | check | `retry_ticks` | integer >= 1: while it fails, run every so many ticks ([`super::Retry::Ticks`]) |
 //! | check | `shell` | true: the line is written for a shell, and is run as `sh -c` would |
 //! | check | `cwd` | folder to run in, as written or as [`flake::working_dir`] gives it |
-//! | check | `env_file` | path of a JSON credentials file; [`flake::read_credentials`] says what is in it |
+//! | check | `env_file` | path of a JSON credentials file |
+//! | check | `default_env_file` | path of one that need not be there, for where `env_file` is not given |
 //! | check | `image` | container image to run the command in |
 //! | check | `accept_json` | true: output that starts with `{` at exit 0 is a JSON plugin's |
 //! | check | `performance` | false: Nagios performance data is text like any other |
@@ -46,9 +47,7 @@
 //! ini::parse(file: FileId, problems: &mut Problems) -> Option<Ini>
 //!
 //! flake::working_dir(path: &str, root: &str) -> String
-//! flake::translate(node: &Node, file: FileId, context: &FlakeContext, problems: &mut Problems) -> Result<Table, Table>  // Err: the rest
-//! flake::credentials(node: &Node, problems: &mut Problems) -> BTreeMap<String, String>
-//! flake::read_credentials(path, text, named: Span, problems: &mut Problems) -> BTreeMap<String, String>  // quotes nothing
+//! flake::translate(node: &Node, file: FileId, working_dir: &str, problems: &mut Problems) -> Result<Table, Table>  // Err: the rest
 //!
 //! dwmon::translate(file: FileId, name: &str, problems: &mut Problems) -> Option<Table>
 //!

@@ -63,6 +63,8 @@ pub struct Command {
     pub env: BTreeMap<String, Secret>,
     /// A credentials file: a JSON object of variables to set, read at each start; `env` wins.
     pub env_file: Option<PathBuf>,
+    /// One that is used if it is there, where `env_file` names none.
+    pub default_env_file: Option<PathBuf>,
     /// Another user: `NAME`, `UID`, `NAME:GROUP`, `UID:GROUP`. In a container, a user of its image.
     pub user: Option<String>,
     /// A container to run in, by docker or else podman.
@@ -110,6 +112,7 @@ impl Command {
             inherit_env: false,
             env: BTreeMap::new(),
             env_file: None,
+            default_env_file: None,
             user: None,
             container: None,
             output_max: OUTPUT_MAX,
@@ -219,7 +222,7 @@ impl Command {
 
     /// Everything that is looked up before a start.
     fn prepare(&self) -> Result<Prepared, String> {
-        let configured = environ::configured(&self.env, self.env_file.as_deref())?;
+        let configured = environ::configured(&self.env, self.env_file().map(PathBuf::as_path))?;
         let mut variables = if self.inherit_env { Variables::new() } else { environ::stated() };
         if self.container.is_some() && !self.inherit_env {
             variables.extend(environ::stated_for_containers());
@@ -253,6 +256,12 @@ impl Command {
             programs.push(PathBuf::from(&argv[0]));
         }
         Ok(Prepared { argv, variables, programs, other_user, container: ContainerGuard::default() })
+    }
+
+    /// The credentials file of a run that starts now. Where nobody can say whether it is there, reading it tells why.
+    fn env_file(&self) -> Option<&PathBuf> {
+        let is_there = |path: &&PathBuf| path.try_exists().unwrap_or(true);
+        self.env_file.as_ref().or_else(|| self.default_env_file.as_ref().filter(is_there))
     }
 
     fn line_argv(&self) -> Vec<OsString> {

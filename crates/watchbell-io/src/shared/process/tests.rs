@@ -254,8 +254,15 @@ fn credentials_files() {
         let why = why(&Command { env_file: Some(folder.file("bad.json", text)), ..sh("true") });
         assert!(why.contains(want) && !why.contains("cret"), "{text}: {why}");
     }
-    let why = why(&Command { env_file: Some(folder.0.join("none.json")), ..sh("true") });
-    assert!(why.contains("none.json"), "{why}");
+    let none = || Some(folder.0.join("none.json"));
+    let missing = why(&Command { env_file: none(), ..sh("true") });
+    assert!(missing.contains("none.json"), "{missing}");
+    // That of the flakes' folder is read where it is there, and where the config names no other.
+    let default_env_file = Some(folder.file("default.json", r#"{"user1": "theirs"}"#));
+    assert_eq!(out(&Command { default_env_file: default_env_file.clone(), ..sh("echo $user1") }), "theirs\n");
+    let env_file = Some(folder.file("creds.json", r#"{"user1": "mine"}"#));
+    assert_eq!(out(&Command { env_file, default_env_file, ..sh("echo $user1") }), "mine\n");
+    assert_eq!(out(&Command { default_env_file: none(), ..sh("echo $user1") }), "\n");
 }
 
 /// S1.3: the working directory is the one that is asked for, and `./res/x.sh` counts from it.
