@@ -109,8 +109,18 @@ pub(super) struct AgentState {
     pub(super) on_result: Vec<Reference>,
     /// Where `[agent]` stands.
     pub(super) span: Option<Span>,
+    /// `[flakes]`: what holds for every flake.
+    pub(super) flakes: Defaults,
     /// The time limit that CIMAA's agent file gives to every run.
     pub(super) cimaa_timeout: Option<Duration>,
+}
+
+/// What holds for checks that don't say otherwise.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(super) struct Defaults {
+    /// All of it but `notify`, which is resolved apart.
+    pub(super) table: Table,
+    pub(super) notify: Option<Vec<Reference>>,
 }
 
 /// What is true where the config says nothing.
@@ -143,6 +153,7 @@ impl AgentState {
             notify: Vec::new(),
             on_result: Vec::new(),
             span: None,
+            flakes: Defaults::default(),
             cimaa_timeout: None,
         }
     }
@@ -153,7 +164,8 @@ impl AgentState {
     pub(super) fn same_for_checks(&self, other: &AgentState) -> bool {
         let part = |s: &AgentState| {
             let limits = (s.policy.base_interval, s.policy.timeout_percent, s.cimaa_timeout);
-            (s.policy.name.clone(), limits, s.settings.zone.clone(), s.settings.credentials.clone())
+            let flakes = (s.settings.credentials.clone(), s.flakes.clone());
+            (s.policy.name.clone(), limits, s.settings.zone.clone(), flakes)
         };
         part(self) == part(other)
     }

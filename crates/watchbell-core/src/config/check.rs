@@ -3,9 +3,9 @@
 
 use super::{
     CheckPolicy, Key, Kind, Missed, Overlap, Problems, Reader, Renotify, Retry, Shape, Style,
-    agent::{AgentState, join, zone},
+    agent::{AgentState, Defaults, join, zone},
     expect,
-    keys::{CHECK_KEYS, HIDDEN_CHECK_KEYS, NOT_DEFAULTS, QUERY, QUERY_KEYS},
+    keys::{CHECK_KEYS, HIDDEN_CHECK_KEYS, QUERY, QUERY_KEYS},
     reader::{DURATION_MAX, parse_duration},
     refs::{Reference, references},
     tree::{Entry, Node, Table, Value},
@@ -132,19 +132,31 @@ pub(super) fn read<P>(
     if kind_failed { Read::Bad } else { Read::Good(draft, program) }
 }
 
-/// Reads `[defaults]` to see what is wrong in it; what is right is used for every check of the file.
-pub(super) fn check_defaults<P>(cx: &CheckContext<'_, P>, table: &Table, problems: &mut Problems) {
-    let mut reader = Reader::new(table, problems, "`[defaults]`", CHECK_KEYS);
-    for key in NOT_DEFAULTS {
+/// Reads a table of defaults, `[defaults]` or `[flakes]`. `None` where something in it is wrong.
+pub(super) fn read_defaults<P>(
+    cx: &CheckContext<'_, P>,
+    entry: &Entry,
+    not: &[&str],
+    problems: &mut Problems,
+) -> Option<Defaults> {
+    let Value::Table(table) = &entry.value.value else {
+        let found = entry.value.value.type_name();
+        problems.error(entry.value.span, format!("`{}` must be a table, this is {found}", entry.key));
+        return None;
+    };
+    let before = problems.errors();
+    let mut reader = Reader::new(table, problems, format!("`[{}]`", entry.key), CHECK_KEYS);
+    for key in not {
         if let Some(entry) = table.get(key) {
             let problem = reader.problems.error(entry.key_span, format!("`{key}` can't be a default"));
             problem.hint("it speaks of one check: write it there");
         }
     }
     reader.declare_hidden(HIDDEN_CHECK_KEYS);
-    // Its own result is of no use: only the problems count.
-    read_common(cx, Name::new(cx.prefix), "", 0, &mut reader);
+    // Of its own result only who is told is of use.
+    let draft = read_common(cx, Name::new(cx.prefix), "", 0, &mut reader);
     reader.finish();
+    (problems.errors() == before).then(|| Defaults { table: table.clone(), notify: draft.notify })
 }
 
 /// The check's own entries, and of the file's defaults those that it doesn't state itself.

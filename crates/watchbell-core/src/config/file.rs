@@ -3,12 +3,12 @@
 
 use super::{
     Kinds, NotifierPolicy, Pace, Problem, Problems, Reader, SourcePolicy,
-    agent::{AgentState, LoadOptions},
+    agent::{AgentState, Defaults, LoadOptions},
     check::{self, CheckContext, Draft, Read},
     formats::{cimaa, dwmon, flake, ini, json},
-    keys::{HIDDEN_NOTIFIER_KEYS, LATER_TABLES, NOTIFIER_KEYS, TABLES},
+    keys::{HIDDEN_NOTIFIER_KEYS, LATER_TABLES, NOT_DEFAULTS, NOT_FLAKES, NOTIFIER_KEYS, TABLES},
     reader::nearest,
-    refs::{Reference, reference, references},
+    refs::{Reference, reference},
     source, toml,
     tree::{Entry, FileId, Span, Table, Value},
 };
@@ -77,7 +77,8 @@ impl FileKind {
 pub(super) enum Subject {
     File,
     Agent,
-    Defaults,
+    /// `[defaults]` or `[flakes]`.
+    Defaults(&'static str),
     Notifier(String),
     Source(String),
     /// A check by the name of its section, and its full name.
@@ -281,9 +282,8 @@ pub(super) struct FileState<P, N> {
     pub(super) subjects: Vec<Subject>,
     /// It can't be read or parsed: checks and notifiers are those it had.
     pub(super) broken: bool,
-    /// `[defaults]` without `notify`, as far as it is right.
-    pub(super) defaults: Table,
-    pub(super) default_notify: Option<Vec<Reference>>,
+    /// `[defaults]`, as far as it is right; of a flake what the agent's file says of all.
+    pub(super) defaults: Defaults,
     pub(super) defaults_fresh: bool,
     pub(super) checks: Vec<CheckState<P>>,
     pub(super) notifiers: Vec<NotifierState<N>>,
@@ -318,8 +318,7 @@ pub(super) fn interpret<P: Clone, N: Clone>(
         subjects: Vec::new(),
         problems: parsed.problems,
         broken: parsed.tree.is_none(),
-        defaults: Table::default(),
-        default_notify: None,
+        defaults: Defaults::default(),
         defaults_fresh: true,
         checks: Vec::new(),
         notifiers: Vec::new(),
@@ -328,6 +327,10 @@ pub(super) fn interpret<P: Clone, N: Clone>(
     let mut filler =
         Filler { prefix: prefix(cx.agent, &input.path, parsed.kind), cx, input, before, state: &mut state };
     filler.mark(&Subject::File);
+    if filler.state.kind == FileKind::Flake {
+        // They stand in another file.
+        filler.state.defaults.table = filler.cx.agent.flakes.table.moved(Span::default());
+    }
     filler.place_problems_in_sections(&parsed.sections);
     match parsed.tree {
         Some(tree) => filler.tables(&tree, &parsed.broken_sections),
@@ -375,7 +378,6 @@ impl<P: Clone, N: Clone> Filler<'_, P, N> {
     fn keep_all(&mut self) {
         let Some(before) = self.before.take() else { return };
         self.state.defaults = before.defaults;
-        self.state.default_notify = before.default_notify;
         self.state.defaults_fresh = false;
         self.state.checks = before.checks.into_iter().filter(|c| c.good.is_some()).collect();
         self.state.notifiers = before.notifiers.into_iter().filter(|n| n.good.is_some()).collect();
@@ -400,6 +402,7 @@ impl<P: Clone, N: Clone> Filler<'_, P, N> {
         for entry in &root.entries {
             match (entry.key.as_str(), &entry.value.value) {
                 ("agent", _) => self.agent(entry),
+                ("flakes", _) => self.flakes(entry),
                 ("defaults", _) => {}
                 ("check", Value::Table(table)) => self.checks(table, broken),
                 ("notify", Value::Table(table)) => self.notifiers(table),
@@ -461,13 +464,28 @@ impl<P: Clone, N: Clone> Filler<'_, P, N> {
     }
 
     fn defaults(&mut self, entry: &Entry) {
-        let Value::Table(table) = &entry.value.value else {
-            let found = entry.value.value.type_name();
-            self.state.problems.error(entry.value.span, format!("`defaults` must be a table, this is {found}"));
-            self.mark(&Subject::Defaults);
-            return;
-        };
-        let nothing = Table::default();
+        let read = self.read_defaults(entry, NOT_DEFAULTS);
+        self.state.defaults_fresh = read.is_some();
+        // Where they are wrong, checks go on with those they had.
+        self.state.defaults =
+            read.or_else(|| self.before.as_ref().map(|before| before.defaults.clone())).unwrap_or_default();
+        self.mark(&Subject::Defaults("defaults"));
+    }
+
+    /// `[flakes]` was read with the agent; here its mistakes are told.
+    fn flakes(&mut self, entry: &Entry) {
+        if self.cx.speaks_for_agent {
+            self.read_defaults(entry, NOT_FLAKES);
+            self.mark(&Subject::Defaults("flakes"));
+        } else {
+            self.state
+                .problems
+                .error(entry.key_span, "`[flakes]` is not read here")
+                .hint(format!("move it to `{AGENT_FILE}` in the config folder"));
+        }
+    }
+
+    fn read_defaults(&mut self, entry: &Entry, not: &[&str]) -> Option<Defaults> {
         let cx = CheckContext {
             kinds: self.cx.kinds.checks,
             agent: self.cx.agent,
@@ -475,25 +493,9 @@ impl<P: Clone, N: Clone> Filler<'_, P, N> {
             path: &self.input.path,
             prefix: &self.prefix,
             old: false,
-            defaults: &nothing,
+            defaults: &Table::default(),
         };
-        check::check_defaults(&cx, table, &mut self.state.problems);
-        let mut reader = Reader::new(table, &mut self.state.problems, "", super::keys::CHECK_KEYS);
-        // A wrong value was reported above.
-        let quiet = reader.problems.list.len();
-        let notify = references(&mut reader, "notify");
-        self.state.problems.list.truncate(quiet);
-        if self.mark(&Subject::Defaults) {
-            // Checks go on with the defaults they had.
-            self.state.defaults_fresh = false;
-            if let Some(before) = &self.before {
-                self.state.defaults = before.defaults.clone();
-                self.state.default_notify = before.default_notify.clone();
-            }
-        } else {
-            self.state.defaults = table.clone();
-            self.state.default_notify = notify;
-        }
+        check::read_defaults(&cx, entry, not, &mut self.state.problems)
     }
 
     fn checks(&mut self, table: &Table, broken: &[cimaa::BrokenSection]) {
@@ -552,7 +554,7 @@ impl<P: Clone, N: Clone> Filler<'_, P, N> {
             path: &self.input.path,
             prefix: &self.prefix,
             old: is_old(self.state.kind),
-            defaults: &self.state.defaults,
+            defaults: &self.state.defaults.table,
         };
         let problems = &mut self.state.problems;
         let can_be_called = match self.state.kind {

@@ -209,6 +209,9 @@ pub const CHECK_KEYS: &[Key] = &[
 /// Keys of `[check.NAME]` that `[defaults]` can't set: they speak of one check only.
 pub const NOT_DEFAULTS: &[&str] = &["description", "passive"];
 
+/// Keys of `[check.NAME]` that `[flakes]` can't set: a flake says itself when it runs.
+pub const NOT_FLAKES: &[&str] = &["description", "passive", "every", "cron"];
+
 /// Keys of `[check.NAME]` that only translated old files may use, unless a kind declares them for all; see
 /// [`super::formats`].
 pub const HIDDEN_CHECK_KEYS: &[Key] = &[
@@ -380,4 +383,4 @@ pub const SOURCE_KEYS: &[Key] = &[
 pub const LATER_TABLES: &[&str] = &["fleet", "sensor", "alarm", "route", "inlet", "sink"];
 
 /// Tables that a TOML file may hold.
-pub const TABLES: &[&str] = &["agent", "defaults", "check", "notify", "source"];
+pub const TABLES: &[&str] = &["agent", "flakes", "defaults", "check", "notify", "source"];

@@ -10,7 +10,7 @@
 //! | a file can't be read or parsed | all that it said when it last could; at start nothing, and what is known of its checks stays, marked stale ([`Policy::broken`]) | `//AGENT/FILE/`, `//AGENT/flakes/X.flake.json`, `//AGENT/dwmon/X.dwmon` |
 //! | a folder can't be read | its files as they were; at start nothing, and what is known of any check that is not there stays, marked stale | `//AGENT/FOLDER/` |
 //! | a check | the check as it last was; at start nothing | `//AGENT/FILE/CHECK`, with `#config` while a check of that name runs, so that its own faults are not mixed with this one |
-//! | a notifier, `[agent]`, `[defaults]` | the same | `//AGENT/FILE/[notify.NAME]`, `…/[agent]`, `…/[defaults]` |
+//! | a notifier, `[agent]`, `[defaults]`, `[flakes]` | the same | `//AGENT/FILE/[notify.NAME]`, `…/[agent]`, `…/[defaults]`, `…/[flakes]` |
 //! | a source | the same | `//AGENT/FILE/[source.NAME]` |
 //! | a source that is not there | nothing: the check does not run, and what is known of it stays, marked stale | as for the check |
 //! | a name that nobody has (in `notify`, `parents`, `on_result`, `fallback`) | the check without it; where that leaves no one to tell, the agent's `notify` | as for the check |
@@ -18,14 +18,16 @@
 
 use super::{
     AgentPolicy, CheckPolicy, ConfigFault, Kinds, Level, NotifierPolicy, Policy, Problem, Problems, SourcePolicy,
-    agent::{self, AgentSettings, AgentState, LoadOptions},
+    agent::{self, AgentSettings, AgentState, Defaults, LoadOptions},
+    check::{self, CheckContext},
     file::{
         self, CheckState, FileContext, FileKind, FileState, InputFile, NotifierState, Parsed, SourceState, Subject,
     },
     formats::cimaa,
+    keys::NOT_FLAKES,
     refs::{Reference, cycles, hint_for},
     render::{render_one, summary_line},
-    tree::{FileId, Span, Value},
+    tree::{Entry, FileId, Span, Table, Value},
 };
 use crate::model::Name;
 use std::{
@@ -201,6 +203,12 @@ impl<P: Clone, N: Clone> Config<P, N> {
                 }
             },
         };
+        state.flakes = match tree.get("flakes") {
+            Some(entry) => {
+                self.read_flakes(entry, &state, &parsed.problems).unwrap_or_else(|| self.agent.flakes.clone())
+            }
+            None => Defaults::default(),
+        };
         state.settings.conf.extend(parsed.cimaa_conf.iter().map(|path| agent::join(&self.options.root, path)));
         let problems = parsed.problems.list.split_off(from);
         if !self.agent_good || problems.iter().all(|p| p.level != Level::Error) {
@@ -208,6 +216,20 @@ impl<P: Clone, N: Clone> Config<P, N> {
             self.agent_good = true;
         }
         problems
+    }
+
+    /// What `[flakes]` says, if nothing in it is wrong: that is told when its file is interpreted.
+    fn read_flakes(&self, entry: &Entry, agent: &AgentState, problems: &Problems) -> Option<Defaults> {
+        let cx = CheckContext {
+            kinds: self.kinds.checks,
+            agent,
+            root: &self.options.root,
+            path: "",
+            prefix: "",
+            old: false,
+            defaults: &Table::default(),
+        };
+        check::read_defaults(&cx, entry, NOT_FLAKES, &mut problems.clone())
     }
 
     fn interpret(
@@ -650,18 +672,8 @@ impl<P: Clone, N: Clone> Config<P, N> {
         }
         let mut file_notify = BTreeMap::new();
         for (path, file) in &self.files {
-            let found = file.default_notify.as_ref().map(|references| {
-                let place = Place { path, problems: &file.problems, span: None };
-                (
-                    references.is_empty(),
-                    self.resolve(references, names, place, file.defaults_fresh, &Subject::Defaults, problems),
-                )
-            });
-            let found = match found {
-                Some((meant_empty, found)) if meant_empty || !found.is_empty() => found,
-                _ => agent_notify.to_vec(),
-            };
-            file_notify.insert(path.clone(), found);
+            let found = self.resolve_default_notify(path, file, names, problems);
+            file_notify.insert(path.clone(), found.unwrap_or_else(|| agent_notify.to_vec()));
         }
         let mut checks = Vec::with_capacity(owned.len());
         for (name, at) in &owned {
@@ -670,6 +682,32 @@ impl<P: Clone, N: Clone> Config<P, N> {
         }
         self.cut_cycles(&mut checks, problems);
         Resolved { checks, file_notify }
+    }
+
+    /// Who is told of a file's checks by its defaults, which for flakes stand in the agent's file. `None`: they don't
+    /// say, or nobody of those they name is there.
+    fn resolve_default_notify(
+        &self,
+        path: &str,
+        file: &FileState<P, N>,
+        names: &Notified<'_>,
+        problems: &mut Merged,
+    ) -> Option<Vec<Name>> {
+        let (references, subject, path, file, fresh) = if file.kind == FileKind::Flake {
+            let (path, agent) = self.files.get_key_value(self.agent_file.as_ref()?)?;
+            let subject = Subject::Defaults("flakes");
+            let wrong = |(about, problem): (&Subject, &Problem)| {
+                [&Subject::Agent, &subject].contains(&about) && problem.level == Level::Error
+            };
+            let fresh = !agent.broken && !agent.subjects.iter().zip(&agent.problems.list).any(wrong);
+            (&self.agent.flakes.notify, subject, path.as_str(), agent, fresh)
+        } else {
+            (&file.defaults.notify, Subject::Defaults("defaults"), path, file, file.defaults_fresh)
+        };
+        let references = references.as_ref()?;
+        let place = Place { path, problems: &file.problems, span: None };
+        let found = self.resolve(references, names, place, fresh, &subject, problems);
+        (references.is_empty() || !found.is_empty()).then_some(found)
     }
 
     fn resolve_check(
@@ -842,7 +880,7 @@ impl<P: Clone, N: Clone> Config<P, N> {
             }
             Subject::File => Name::new(prefix),
             Subject::Agent => Name::new(format!("{prefix}[agent]")),
-            Subject::Defaults => Name::new(format!("{prefix}[defaults]")),
+            Subject::Defaults(table) => Name::new(format!("{prefix}[{table}]")),
             Subject::Notifier(name) => Name::new(format!("{prefix}[notify.{name}]")),
             Subject::Source(name) => Name::new(format!("{prefix}[source.{name}]")),
             Subject::Check(_, name) if policy.checks.contains_key(name) => name.part("config"),

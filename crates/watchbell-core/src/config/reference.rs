@@ -4,7 +4,8 @@
 use super::{
     Key, Kind, Kinds, Shape,
     keys::{
-        AGENT_KEYS, CHECK_KEYS, EXPECT_KEYS, LATER_TABLES, NOT_DEFAULTS, NOTIFIER_KEYS, QUERY, SOURCE_KEYS, TOKEN_KEYS,
+        AGENT_KEYS, CHECK_KEYS, EXPECT_KEYS, LATER_TABLES, NOT_DEFAULTS, NOT_FLAKES, NOTIFIER_KEYS, QUERY, SOURCE_KEYS,
+        TOKEN_KEYS,
     },
 };
 use serde_json::{Map, Value, json};
@@ -20,6 +21,11 @@ pub fn reference_markdown<P, N>(kinds: Kinds<P, N>) -> String {
         words(NOT_DEFAULTS.iter().copied())
     );
     section(&mut out, "## `[defaults]`", &defaults, &[]);
+    let flakes = format!(
+        "Only in `watchbell.toml`: what holds for every flake, as any common key of a check but {}.",
+        words(NOT_FLAKES.iter().copied())
+    );
+    section(&mut out, "## `[flakes]`", &flakes, &[]);
     let checks = "Every check is of one kind, by the one key that says what to run, and has these keys in common. Its faults are \
                   named `//AGENT/FILE/NAME`, FILE being its file's name without `.toml`.";
     section(&mut out, "## `[check.NAME]`", checks, CHECK_KEYS);
@@ -123,7 +129,7 @@ fn shape_words(shape: Shape) -> String {
 
 /// A JSON schema (draft 2020-12) of the TOML files, for editors.
 pub fn json_schema<P, N>(kinds: Kinds<P, N>) -> Value {
-    let defaults: Vec<&Key> = CHECK_KEYS.iter().filter(|key| !NOT_DEFAULTS.contains(&key.name)).collect();
+    let all_but = |not: &[&str]| object(CHECK_KEYS.iter().filter(|key| !not.contains(&key.name)), &[]);
     let mut checks: Vec<Value> = kinds.checks.iter().map(check_schema).collect();
     if !kinds.checks.iter().any(|kind| kind.key == "passive") {
         checks.push(object(CHECK_KEYS.iter(), &["passive"]));
@@ -131,7 +137,8 @@ pub fn json_schema<P, N>(kinds: Kinds<P, N>) -> Value {
     let notifiers: Vec<Value> = kinds.notifiers.iter().map(notifier_schema).collect();
     let mut properties = Map::new();
     properties.insert("agent".to_owned(), agent_schema());
-    properties.insert("defaults".to_owned(), object(defaults.into_iter(), &[]));
+    properties.insert("defaults".to_owned(), all_but(NOT_DEFAULTS));
+    properties.insert("flakes".to_owned(), all_but(NOT_FLAKES));
     properties.insert("check".to_owned(), json!({"type": "object", "additionalProperties": {"anyOf": checks}}));
     properties.insert("notify".to_owned(), json!({"type": "object", "additionalProperties": {"anyOf": notifiers}}));
     let source = object(SOURCE_KEYS.iter(), &[]);

@@ -87,7 +87,24 @@ pub struct Entry {
     pub value: Node,
 }
 
+impl Node {
+    fn moved(&self, to: Span) -> Node {
+        let value = match &self.value {
+            Value::Array(nodes) => Value::Array(nodes.iter().map(|node| node.moved(to)).collect()),
+            Value::Table(table) => Value::Table(table.moved(to)),
+            plain => plain.clone(),
+        };
+        Node { span: to, value }
+    }
+}
+
 impl Table {
+    /// The same, as if all of it stood at one place, which may be in another file.
+    pub fn moved(&self, to: Span) -> Table {
+        let moved = |e: &Entry| Entry { key: e.key.clone(), key_span: to, value: e.value.moved(to) };
+        Table { span: to, entries: self.entries.iter().map(moved).collect() }
+    }
+
     /// The entry of a key.
     pub fn get(&self, key: &str) -> Option<&Entry> {
         self.entries.iter().find(|e| e.key == key)

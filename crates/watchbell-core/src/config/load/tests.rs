@@ -367,6 +367,46 @@ fn flakes() {
     let program = &loaded.programs["//web-1/flakes/load"];
     assert!(program.contains("env_file=\"/etc/watchbell/cred.json\""), "{program}");
     assert!(program.contains("cwd=\"/etc/watchbell/shop\""), "{program}");
+    assert!(program.contains("default_env_file=\"/etc/watchbell/shop/creds.json\""), "{program}");
+}
+
+/// S1.4: whether a flake may run beside itself, and all else that its format has no word for, is `[flakes]` in the agent's
+/// file; a mistake there is told once, and flakes go on as they were.
+#[test]
+fn flakes_are_configured_in_one_place() {
+    let flake = |name: &str| {
+        format!(
+            r#"{{"flakeName": "{name}", "flakeCronstring": "@hourly", "flakeType": "metric", "flakeCommand": "x"}}"#
+        )
+    };
+    let (a, b) = (flake("a"), flake("b"));
+    let agent = |flakes: &str| format!("{AGENT}\n[flakes]\n{flakes}\n");
+    let good = "overlap = \"allow\"\ntimeout = \"5m\"\nretry = 2\nnotify = [\"pager\"]\nlabels = { team = \"shop\" }";
+    let mut config = config();
+    let mut load = |flakes: &str| {
+        let agent = agent(flakes);
+        let native = "[check.x]\nrun = \"x\"\n";
+        let files =
+            [("watchbell.toml", agent.as_str()), ("a.flake.json", &a), ("b.flake.json", &b), ("x.toml", native)];
+        let loaded = reload(&mut config, &files);
+        let shown = |name: &str| {
+            let check = &loaded.policy.checks[name];
+            let notify: Vec<_> = check.notify.iter().map(Name::as_str).collect();
+            format!("{:?} {:?} {} {} {:?}", check.overlap, check.timeout, check.retry, notify.join(" "), check.labels)
+        };
+        let (a, b) = (shown("//web-1/flakes/a"), shown("//web-1/flakes/b"));
+        assert_eq!(a, b);
+        assert_eq!(shown("//web-1/x/x"), "Skip 42s 3 ops {}");
+        (a, faults(&loaded).into_iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>())
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(load(""), ("Skip 3600s 0 ops {}".to_owned(), none.map(str::to_owned).to_vec()));
+    let set = "Allow 300s 2 pager {\"team\": \"shop\"}".to_owned();
+    assert_eq!(load(good), (set.clone(), Vec::new()));
+    let wrong = vec!["//web-1/watchbell/[flakes]".to_owned()];
+    assert_eq!(load("overlap = \"never\""), (set, wrong.clone()));
+    assert_eq!(load("notify = [\"nobody\"]"), ("Skip 3600s 0 ops {}".to_owned(), wrong));
+    assert_eq!(load(""), ("Skip 3600s 0 ops {}".to_owned(), Vec::new()));
 }
 
 /// S3.2: names, ticks and limits of CIMAA's check files, and its own words for what is broken.
