@@ -102,7 +102,7 @@ fn a_report_of_a_long_run_counts_from_its_end() {
     check.refresh_within = Some(hours(25));
     let mut play = Play::new(check);
     let outcome = Box::new(Outcome { took: hours(2), ..Outcome::default() });
-    play.input(Input::Report { check: Name::new(CHECK), outcome });
+    play.input(Input::Report { check: Name::new(CHECK), at: None, outcome });
     play.now = START + hours(10);
     play.restart();
     play.wake();

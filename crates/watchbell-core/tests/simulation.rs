@@ -461,6 +461,7 @@ impl Sim {
                 let (severity, state) = (Severity::Info, EventState::Info);
                 let (topic, link, labels, id) = (None, None, BTreeMap::new(), None);
                 Input::Message(Box::new(Message {
+                    at: None,
                     source,
                     name,
                     severity,
@@ -477,7 +478,7 @@ impl Sim {
                 let severity = self.dice.pick(&[None, None, Some(Severity::Critical)]);
                 let findings = severity.map(|s| Finding::new(s, "reported")).into_iter().collect();
                 let outcome = Box::new(Outcome { findings, ..Outcome::default() });
-                Input::Report { check: "//web-1/main/silent-inlet".into(), outcome }
+                Input::Report { check: "//web-1/main/silent-inlet".into(), at: None, outcome }
             }
         };
         self.input(input);
@@ -533,7 +534,7 @@ impl Sim {
         for _ in 0..36 {
             self.until(self.elapsed + Duration::from_secs(600));
             let check = "//web-1/main/silent-inlet".into();
-            self.input(Input::Report { check, outcome: Box::default() });
+            self.input(Input::Report { check, at: None, outcome: Box::default() });
         }
         self.until(self.elapsed + Duration::from_secs(60));
         self.crash("in the end");

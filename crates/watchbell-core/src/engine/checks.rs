@@ -308,12 +308,13 @@ impl Step<'_> {
 
     /// Somebody else reports on a passive check, or on a command that `watchbell exec` ran.
     pub(super) fn report(&mut self, name: &Name, outcome: Outcome) {
-        let started = self.now - outcome.took;
         match self.policy_of(name) {
             Some(check) if check.refresh_within.is_some() => {
-                let within = check.refresh_within.map(|d| self.now + d);
-                self.world.derived.timers.set(Timer::Refresh(name.clone()), within);
-                self.judge(&check, self.now, started, outcome, None);
+                if let Some(newer) = self.newer_report(name) {
+                    return self.overtaken(&check, newer, &outcome);
+                }
+                self.judge(&check, self.at, self.at - outcome.took, outcome, None);
+                self.plan_refresh(&check);
             }
             Some(_) => {
                 let text = format!("`{name}` is run by the agent itself; only a passive check takes reports");
@@ -328,6 +329,23 @@ impl Step<'_> {
                 self.fx.refused = Some(text);
             }
         }
+    }
+
+    /// When the report was made that is known already, where that was after this one, which waited.
+    fn newer_report(&self, check: &Name) -> Option<Timestamp> {
+        let known = self.world.state.checks.get(check)?.last_slot?;
+        (self.at < known && known <= self.now).then_some(known)
+    }
+
+    /// A report that waited so long that it says nothing of now is kept as an event.
+    fn overtaken(&mut self, check: &CheckPolicy, newer: Timestamp, outcome: &Outcome) {
+        let severity = outcome.findings.iter().map(|f| f.severity).max().unwrap_or(Severity::Info);
+        self.event(EventKind::Job, EventState::Info, severity, &check.name, |e| {
+            e.source = "report".into();
+            e.text = format!("{} (it counts for nothing: the report of {newer} was here before)", outcome.summary);
+            e.detail.clone_from(&outcome.output);
+            e.labels.clone_from(&check.labels);
+        });
     }
 
     /// Nobody reported on a passive check in time.
@@ -370,9 +388,12 @@ impl Step<'_> {
         }
         if before.has_findings || !outcome.findings.is_empty() {
             let findings = outcome.findings.clone();
+            // What waited too long itself does not say that somebody is heard of again.
+            let late = check.refresh_within.is_some_and(|within| self.at + within <= self.now);
             let keep = |name: &Name| {
-                let untold = outcome.inconclusive && !is_monitor(name) && !name.ends_with("#overdue");
-                untold || unspoken.contains(name)
+                let overdue = name.ends_with("#overdue");
+                let untold = outcome.inconclusive && !is_monitor(name) && !overdue;
+                untold || (late && overdue) || unspoken.contains(name)
             };
             self.apply(check, findings, keep);
         }

@@ -98,7 +98,7 @@ impl Step<'_> {
             _ => old.as_ref().filter(|f| rules.counts(f.reported, f.escalates)).map_or(0, |f| f.attempt),
         };
         let next_episode = state.past.get(name).map_or(1, |p| p.episode + 1);
-        let context = Context { name, check: &check.name, now: self.now, next_episode, counted };
+        let context = Context { name, check: &check.name, now: self.at, next_episode, counted };
         let (new, change) = fault::seen(old.as_ref(), finding, rules, &context);
         // An absolute name may be found by several checks: the last one that found it owns it.
         if let Some(old) = old.as_ref().filter(|old| old.check != check.name) {

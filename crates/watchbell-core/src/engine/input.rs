@@ -33,6 +33,8 @@ pub enum Input {
     Report {
         /// The check.
         check: Name,
+        /// Since when it waited, where no agent ran; `None` is now.
+        at: Option<Timestamp>,
         /// What it says.
         outcome: Box<Outcome>,
     },
@@ -116,6 +118,8 @@ pub enum Input {
 /// A message from a script.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Message {
+    /// Since when it waited, where no agent ran; `None` is now.
+    pub at: Option<Timestamp>,
     /// Where it came from (`send`, `exec`).
     pub source: String,
     /// What it is about; made a name below `//AGENT/send/` unless it starts with `//`.

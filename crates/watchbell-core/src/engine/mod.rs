@@ -42,13 +42,13 @@ use std::{collections::BTreeSet, sync::Arc};
 pub fn step(world: &mut World, now: Timestamp, input: Input) -> Effects {
     let fx = Effects::default();
     let (lanes, soon) = (BTreeSet::new(), BTreeSet::new());
-    let mut step = Step { world, now, evidence: now, finding: None, jumped_us: None, fx, lanes, soon };
+    let mut step = Step { world, now, at: now, evidence: now, finding: None, jumped_us: None, fx, lanes, soon };
     match input {
         Input::Start { agent_id } => step.start(agent_id),
         Input::Reload(policy) => step.reload(policy),
         Input::Wake => {}
         Input::Result { check: _, run, started, outcome } => step.result(run, started, *outcome),
-        Input::Report { check, outcome } => step.report(&check, *outcome),
+        Input::Report { check, at, outcome } => step.as_of(at, |step| step.report(&check, *outcome)),
         Input::Delivered { id, receipt } => step.delivered(id, receipt),
         Input::DeliveryFailed { id, failure } => step.delivery_failed(id, &failure),
         Input::Squelch { regex, reason, by, until, permanent } => step.squelch(regex, reason, by, until, permanent),
@@ -56,7 +56,7 @@ pub fn step(world: &mut World, now: Timestamp, input: Input) -> Effects {
         Input::Acknowledge { fault, by, comment, until } => step.acknowledge(&fault, by, comment, until),
         Input::Unacknowledge { fault, by } => step.unacknowledge(&fault, &by),
         Input::RunNow { check, by } => step.run_now(&check, &by),
-        Input::Message(message) => step.message(*message),
+        Input::Message(message) => step.as_of(message.at, |step| step.message(*message)),
         Input::Own { part, finding } => step.own(&part, finding),
         Input::ClockJumped { by_us } => step.clock_jumped(by_us),
         Input::Stop => step.stop(),
@@ -72,6 +72,8 @@ pub fn step(world: &mut World, now: Timestamp, input: Input) -> Effects {
 struct Step<'w> {
     world: &'w mut World,
     now: Timestamp,
+    /// When what is taken in happened: now, or earlier where it waited for the agent.
+    at: Timestamp,
     /// Since when what a run says has been so: its start.
     evidence: Timestamp,
     /// The fault that is being found.
@@ -105,6 +107,14 @@ impl Step<'_> {
         }
     }
 
+    /// Takes in what may have waited for the agent: what it leads to happened then, and is known only now.
+    fn as_of(&mut self, at: Option<Timestamp>, take_in: impl FnOnce(&mut Self)) {
+        self.at = at.map_or(self.now, |at| at.min(self.now));
+        self.evidence = self.at;
+        take_in(self);
+        (self.at, self.evidence) = (self.now, self.now);
+    }
+
     /// Marks a row as changed.
     fn touch(&mut self, key: RowKey) {
         self.fx.changed.insert(key);
@@ -124,7 +134,7 @@ impl Step<'_> {
         let agent = &self.world.policy.agent.name;
         let mut event = Event {
             seq: self.world.state.meta.seq,
-            at: self.now,
+            at: self.at,
             received_at: self.now,
             kind,
             state,

@@ -463,7 +463,7 @@ impl<'s, 'l> Stage<'s, 'l> {
             Command::Report { check, finding } => {
                 let (check, mut outcome) = (self.check_name(&check)?, Outcome::default());
                 outcome.findings.extend(finding.map(|f| f.finding(None)));
-                Input::Report { check, outcome: Box::new(outcome) }
+                Input::Report { check, at: None, outcome: Box::new(outcome) }
             }
             Command::Squelch { regex, reason, by, lasts, permanent } => {
                 Input::Squelch { regex, reason, by, until: until(&lasts), permanent }
@@ -475,6 +475,7 @@ impl<'s, 'l> Stage<'s, 'l> {
             Command::Unack { fault, by } => Input::Unacknowledge { fault: self.fault_name(&fault)?, by },
             Command::Run { check } => Input::RunNow { check: self.check_name(&check)?, by: "somebody".into() },
             Command::Send { text, severity, to, id, about } => Input::Message(Box::new(Message {
+                at: None,
                 source: "send".into(),
                 name: about,
                 severity,

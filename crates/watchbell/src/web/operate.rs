@@ -206,7 +206,7 @@ pub async fn report(call: Call, permit: Permit<Ingest>) -> Answer {
     let mut request: ReportRequest = call.json().await?;
     let check = known_check(&shared, &permit, std::mem::take(&mut request.check), true).await?;
     let outcome = Box::new(outcome(request)?);
-    accepted(&shared, &permit, Input::Report { check, outcome }).await
+    accepted(&shared, &permit, Input::Report { check, at: None, outcome }).await
 }
 
 fn outcome(request: ReportRequest) -> Result<Outcome, ApiError> {
@@ -281,6 +281,7 @@ fn to_message(request: MessageRequest) -> Result<Message, ApiError> {
         return Err(ApiError::bad("`source` holds a slash", "it is one part of a name, such as `send`"));
     }
     Ok(Message {
+        at: None,
         source: request.source,
         name: request.name,
         severity: request.severity,
@@ -303,7 +304,7 @@ pub fn input_of(waiting: Waiting, agent: &Name) -> Result<Input, String> {
         Waiting::Message(request) => to_message(request).map(|message| Input::Message(Box::new(message))),
         Waiting::Report(mut request) => {
             let check = full_name(agent, &std::mem::take(&mut request.check));
-            outcome(request).map(|outcome| Input::Report { check, outcome: Box::new(outcome) })
+            outcome(request).map(|outcome| Input::Report { check, at: None, outcome: Box::new(outcome) })
         }
     };
     input.map_err(|why| why.error)

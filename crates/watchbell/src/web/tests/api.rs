@@ -458,7 +458,7 @@ async fn long_lists_are_whole() {
             ..Default::default()
         };
         let check = format!("//h/shop/c{n:03}").into();
-        rig.agent.handle.input(watchbell_core::engine::Input::Report { check, outcome: Box::new(outcome) }).await;
+        rig.agent.handle.input(watchbell_core::engine::Input::Report { check, at: None, outcome: Box::new(outcome) }).await;
     }
     assert_eq!(rig.post(path::SQUELCHES, json!({"regex": "zzz", "reason": "r"})).await.0, 200);
     for path in [path::CHECKS, path::FAULTS, "/api/v1/slow?limit=1000"] {
