@@ -454,6 +454,34 @@ pub fn full_name(agent: &Name, text: &str) -> Name {
     if whole { Name::new(text) } else { Name::new(format!("//{agent}/{}", text.trim_start_matches('/'))) }
 }
 
+/// The check that a report means: by its full name or below the agent, or a passive check by the end of its name.
+/// What `watchbell exec NAME` ran is `exec/NAME`: the passive check NAME if there is one, else a name of its own.
+///
+/// # Errors
+/// It may be several.
+pub fn reported(policy: &Policy, text: &str) -> Result<Option<Name>, String> {
+    let agent = &policy.agent.name;
+    let name = full_name(agent, text);
+    if policy.checks.contains_key(&name) {
+        return Ok(Some(name));
+    }
+    let short = text.strip_prefix("exec/").unwrap_or(text).trim_start_matches('/');
+    let end = format!("/{short}");
+    let passive = policy.checks.values().filter(|check| check.refresh_within.is_some()).map(|check| &check.name);
+    let found: Vec<&Name> = passive.filter(|name| name.ends_with(&end)).collect();
+    match found.as_slice() {
+        [] => {
+            let own = name.strip_prefix(format!("//{agent}/exec/").as_str()).is_some_and(|own| !own.is_empty());
+            Ok(own.then_some(name))
+        }
+        [one] => Ok(Some((*one).clone())),
+        several => {
+            let names: Vec<String> = several.iter().map(|name| format!("`{name}`")).collect();
+            Err(format!("`{short}` may be {}", names.join(" or ")))
+        }
+    }
+}
+
 /// Up to three names that hold the last part of what was asked for, for a hint.
 pub fn similar<'n>(asked: &str, names: impl Iterator<Item = &'n Name>) -> Vec<&'n Name> {
     let part = asked.trim_end_matches('/').rsplit('/').next().unwrap_or(asked).to_lowercase();

@@ -6,9 +6,18 @@ use super::{
     place::Place,
     ui::{self, Done, Trouble},
 };
-use crate::api::{self, ErrorView};
+use crate::{
+    api::{self, Accepted, ErrorView, path},
+    run::queue::{self, Waiting},
+    web,
+};
 use serde::{Serialize, de::DeserializeOwned};
-use std::{io::ErrorKind, os::unix::net::UnixStream, path::Path, time::Duration};
+use std::{
+    io::ErrorKind,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use watchbell_io::{shared::Shared, store};
 
 /// An answer is waited for this long.
@@ -56,6 +65,39 @@ impl Target {
     }
 }
 
+/// What became of what must not be lost.
+pub enum Handed {
+    /// The agent has it on disk.
+    Taken(Accepted),
+    /// It waits in the agent's queue.
+    Left(PathBuf),
+}
+
+impl Reach {
+    /// Hands in what must not be lost: to the agent, or where an agent of this host does not take it, into its queue.
+    ///
+    /// # Errors
+    /// The agent says no, one elsewhere is away, or the queue can't be written.
+    pub fn hand_in(self, mut waiting: Waiting) -> Done<Handed> {
+        if let Waiting::Message(message) = &mut waiting {
+            // The agent may have taken it although it did not say so: then the other is the same message.
+            message.id.get_or_insert_with(queue::stem);
+        }
+        let (state, why) = match self {
+            Reach::Down(down) => (down.state, "no agent runs".to_owned()),
+            Reach::Up(client) => match (client.hand_in(&waiting), client.state) {
+                (Err(Trouble::Away(why)), Some(state)) => {
+                    ui::warn(&why);
+                    (state, "the agent did not take it".to_owned())
+                }
+                (taken, _) => return taken.map(Handed::Taken),
+            },
+        };
+        web::input_of(waiting.clone(), None).map_err(|no| Trouble::Wrong(no.to_string()))?;
+        queue::put(&state, waiting).map(Handed::Left).map_err(|error| Trouble::Failed(format!("{why}, and {error}")))
+    }
+}
+
 /// A running agent.
 pub struct Client {
     http: reqwest::Client,
@@ -64,6 +106,8 @@ pub struct Client {
     runtime: tokio::runtime::Runtime,
     /// How people would call it.
     shown: String,
+    /// Its state folder, where that is on this host.
+    state: Option<PathBuf>,
 }
 
 enum Method {
@@ -96,7 +140,8 @@ impl Client {
             }
         }
         let http = builder()?.unix_socket(socket.clone()).build().map_err(|e| Trouble::Failed(whole(&e)))?;
-        Client::new(http, "http://localhost", None, format!("the agent at `{}`", socket.display())).map(Some)
+        let client = Client::new(http, "http://localhost", None, format!("the agent at `{}`", socket.display()))?;
+        Ok(Some(Client { state: Some(state.to_owned()), ..client }))
     }
 
     /// An agent somewhere else.
@@ -118,7 +163,7 @@ impl Client {
             .enable_all()
             .build()
             .map_err(|error| Trouble::Failed(format!("can't prepare to ask the agent: {error}")))?;
-        Ok(Client { http, base, token, runtime, shown })
+        Ok(Client { http, base, token, runtime, shown, state: None })
     }
 
     /// Asks for something.
@@ -136,6 +181,13 @@ impl Client {
     pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Done<T> {
         let body = serde_json::to_vec(body).map_err(|e| Trouble::Failed(format!("no JSON form: {e}")))?;
         self.call(Method::Post(body), path, &())
+    }
+
+    fn hand_in(&self, waiting: &Waiting) -> Done<Accepted> {
+        match waiting {
+            Waiting::Message(message) => self.post(path::MESSAGES, message),
+            Waiting::Report(report) => self.post(path::REPORT, report),
+        }
     }
 
     /// Has something taken away.
@@ -159,7 +211,7 @@ impl Client {
             request = request.bearer_auth(token);
         }
         let (status, body) = self.runtime.block_on(exchange(request)).map_err(|why| {
-            Trouble::Failed(format!("{} does not answer: {why}\nhint: see that it runs and can be reached", self.shown))
+            Trouble::Away(format!("{} does not answer: {why}\nhint: see that it runs and can be reached", self.shown))
         })?;
         if !(200..300).contains(&status) {
             return Err(self.refusal(status, &body));
@@ -183,6 +235,7 @@ impl Client {
                 Trouble::Failed(format!("{text}\nhint: set {TOKEN_VARIABLE}; `watchbell token new` makes a token"))
             }
             400 | 404 | 409 | 422 => Trouble::Wrong(text),
+            429 | 500.. => Trouble::Away(text),
             _ => Trouble::Failed(text),
         }
     }

@@ -1,14 +1,14 @@
 //! `watchbell exec`: runs a command as cron would, passes everything through, and reports how it ended.
 
 use super::{
-    client::{Client, Reach, Target},
+    client::{Handed, Reach, Target},
     place::Place,
     ui::{self, Done, Trouble},
     when,
 };
 use crate::{
-    api::{Accepted, CheckView, ChecksQuery, ReportFinding, ReportRequest, path},
-    run::queue::{self, Waiting},
+    api::{ReportFinding, ReportRequest, view},
+    run::queue::Waiting,
 };
 use std::{
     collections::VecDeque,
@@ -23,10 +23,7 @@ use tokio::{
     process::Child,
     signal::unix::{Signal, SignalKind, signal},
 };
-use watchbell_core::{
-    config::Policy,
-    model::{Name, Severity},
-};
+use watchbell_core::model::Severity;
 
 /// So much of the end of what it writes is reported: three times that (a wrong byte becomes a sign of three) is
 /// what the API takes.
@@ -47,8 +44,8 @@ const EXIT_NOT_STARTED: u8 = 127;
 #[command(
     after_help = "Input, output and the exit code are the command's own. It is reported to the passive check NAME \
                         if there is one, else as the fault `//AGENT/exec/NAME`, which is gone after the next run that \
-                        ends with 0. While no agent runs the report is kept in its state folder and taken in at the next \
-                        start.\n\nExample, in a crontab:\n  0 3 * * *  watchbell exec backup --timeout 2h -- \
+                        ends with 0. While no agent runs, or it takes nothing in, the report is kept in its state folder \
+                        and taken in once it does.\n\nExample, in a crontab:\n  0 3 * * *  watchbell exec backup --timeout 2h -- \
                         /usr/local/bin/backup --all"
 )]
 pub struct Args {
@@ -91,7 +88,7 @@ impl Args {
         }
         // The command's own outcome counts for whoever started this; a report that fails is only told of.
         if let Err(trouble) = self.report(place, &ended)
-            && let Trouble::Failed(text) | Trouble::Wrong(text) = trouble
+            && let Trouble::Failed(text) | Trouble::Away(text) | Trouble::Wrong(text) = trouble
         {
             ui::warn(&format!("how `{}` ended could not be reported: {text}", self.name));
         }
@@ -144,35 +141,33 @@ impl Args {
     }
 
     fn report(&self, place: &Place, ended: &Ended) -> Done {
-        match self.target.reach(place)? {
-            Reach::Up(client) => {
-                let check = self.check_of(&client)?;
-                let _: Accepted = client.post(path::REPORT, &self.request(check, ended))?;
+        let request = self.request(ended);
+        let agent = self.target.reach(place)?;
+        let runs = matches!(agent, Reach::Up(_));
+        if let Reach::Down(down) = &agent {
+            view::reported(down.policy(), &request.check)
+                .map_err(|several| Trouble::Wrong(format!("{several}\nhint: give the whole name")))?;
+        }
+        match agent.hand_in(Waiting::Report(request))? {
+            Handed::Taken(_) => {}
+            Handed::Left(path) if runs => {
+                ui::note(&format!("the report is kept in `{}`, where the agent looks soon", path.display()));
             }
-            Reach::Down(down) => {
-                let check = passive(down.policy(), &self.name)?;
-                let queued = queue::put(&down.state, Waiting::Report(self.request(check, ended)))?;
-                ui::note(&format!("the agent is not running; the report is kept in `{}`", queued.display()));
+            Handed::Left(path) => {
+                ui::note(&format!("the agent is not running; the report is kept in `{}`", path.display()));
             }
         }
         Ok(())
     }
 
-    /// The passive check of this name that a running agent has.
-    fn check_of(&self, client: &Client) -> Done<Option<Name>> {
-        let checks: Vec<CheckView> = client.get(path::CHECKS, &ChecksQuery { regex: None, state: None })?;
-        let passive = checks.iter().filter(|c| c.refresh_within_seconds.is_some()).map(|c| &c.name);
-        choose(passive, &self.name)
-    }
-
-    fn request(&self, check: Option<Name>, ended: &Ended) -> ReportRequest {
+    fn request(&self, ended: &Ended) -> ReportRequest {
         let text = ended.text();
         let output = String::from_utf8_lossy(&ended.tail).into_owned();
         let wrong = ended.exit_code() != 0;
         let finding =
             ReportFinding { part: None, severity: Severity::Error, message: text.clone(), detail: output.clone() };
         ReportRequest {
-            check: check.map_or_else(|| format!("exec/{}", self.name.trim_start_matches('/')), |name| name.to_string()),
+            check: format!("exec/{}", self.name.trim_start_matches('/')),
             findings: if wrong { vec![finding] } else { Vec::new() },
             text,
             value: None,
@@ -217,25 +212,6 @@ fn last_line(bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(bytes);
     let last = text.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
     Some(last.chars().take(LAST_LINE_CHARS_MAX).collect())
-}
-
-/// The one passive check that a name means, of the config's.
-fn passive(policy: &Policy, name: &str) -> Done<Option<Name>> {
-    choose(policy.checks.values().filter(|c| c.refresh_within.is_some()).map(|c| &c.name), name)
-}
-
-/// The one name that is meant: in full, `FILE/CHECK`, or the check alone.
-fn choose<'n>(passive: impl Iterator<Item = &'n Name>, wanted: &str) -> Done<Option<Name>> {
-    let end = format!("/{}", wanted.trim_start_matches('/'));
-    let found: Vec<&Name> = passive.filter(|name| name.as_str() == wanted || name.ends_with(&end)).collect();
-    match found.as_slice() {
-        [] => Ok(None),
-        [one] => Ok(Some((*one).clone())),
-        several => {
-            let names: Vec<String> = several.iter().map(|n| format!("`{n}`")).collect();
-            Err(Trouble::Wrong(format!("`{wanted}` may be {}\nhint: give the whole name", names.join(" or "))))
-        }
-    }
 }
 
 /// The end of what was written.
@@ -359,17 +335,6 @@ async fn elapsed(limit: &mut Option<std::pin::Pin<Box<tokio::time::Sleep>>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_means_one_passive_check() {
-        let names: Vec<Name> = ["//h/shop/backup", "//h/db/backup", "//h/db/dump"].map(Name::new).into();
-        let meant = |wanted: &str| choose(names.iter(), wanted).map(|n| n.map(|n| n.to_string()));
-        assert_eq!(meant("dump").unwrap().as_deref(), Some("//h/db/dump"));
-        assert_eq!(meant("db/backup").unwrap().as_deref(), Some("//h/db/backup"));
-        assert_eq!(meant("//h/shop/backup").unwrap().as_deref(), Some("//h/shop/backup"));
-        assert_eq!(meant("ump").unwrap(), None);
-        assert!(matches!(meant("backup"), Err(Trouble::Wrong(text)) if text.contains("//h/db/backup")));
-    }
 
     #[test]
     fn the_end_of_the_output_is_kept() {

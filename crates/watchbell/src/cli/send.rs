@@ -1,15 +1,12 @@
 //! `watchbell send`: an event from a script.
 
 use super::{
-    client::{Reach, Target},
+    client::{Handed, Reach, Target},
     faults::severity,
     place::Place,
     ui::{self, Done, Trouble},
 };
-use crate::{
-    api::{Accepted, MessageRequest, path},
-    run::queue::{self, Waiting},
-};
+use crate::{api::MessageRequest, run::queue::Waiting};
 use std::io::Read;
 use watchbell_core::model::{EventState, Name, Severity};
 
@@ -18,8 +15,8 @@ const TEXT_BYTES_MAX: u64 = 64 << 10;
 
 /// Send an event: it is kept in the stream, and told to those named by --notify
 #[derive(clap::Args, Debug)]
-#[command(after_help = "While no agent runs the event is kept in its state folder, on disk, and taken in at the next \
-                        start.\n\nExamples:\n  watchbell send \"deployed 1.4.2\" --name deploy --label app=shop --notify \
+#[command(after_help = "While no agent runs, or it takes nothing in, the event is kept in its state folder, on disk, \
+                        and taken in once it does.\n\nExamples:\n  watchbell send \"deployed 1.4.2\" --name deploy --label app=shop --notify \
                         ops\n  backup.sh 2>&1 | tail -n 20 | watchbell send --name backup --severity error --state problem")]
 pub struct Args {
     /// The text: first line for people, then more if any [default: standard input]
@@ -75,21 +72,26 @@ impl Args {
     /// Sends it, or queues it.
     pub fn run(&self, place: &Place) -> Done {
         let request = self.request()?;
-        match self.target.reach(place)? {
-            Reach::Up(client) => {
-                let accepted: Accepted = client.post(path::MESSAGES, &request)?;
+        let agent = self.target.reach(place)?;
+        let runs = matches!(agent, Reach::Up(_));
+        if let Reach::Down(down) = &agent {
+            let known = &down.policy().notifiers;
+            if let Some(unknown) = request.notify.iter().find(|name| !known.contains_key(*name)) {
+                let names: Vec<String> = known.keys().map(|n| format!("`{n}`")).collect();
+                let hint =
+                    format!("the config has {}", if names.is_empty() { "none".into() } else { names.join(", ") });
+                return Err(Trouble::Wrong(format!("there is no notifier `{unknown}`\nhint: {hint}")));
+            }
+        }
+        match agent.hand_in(Waiting::Message(request))? {
+            Handed::Taken(accepted) => {
                 let numbers: Vec<String> = accepted.events.iter().map(|n| format!("#{n}")).collect();
                 ui::note(&format!("taken as event {}", numbers.join(", ")));
             }
-            Reach::Down(down) => {
-                let known = &down.policy().notifiers;
-                if let Some(unknown) = request.notify.iter().find(|name| !known.contains_key(*name)) {
-                    let names: Vec<String> = known.keys().map(|n| format!("`{n}`")).collect();
-                    let hint =
-                        format!("the config has {}", if names.is_empty() { "none".into() } else { names.join(", ") });
-                    return Err(Trouble::Wrong(format!("there is no notifier `{unknown}`\nhint: {hint}")));
-                }
-                let path = queue::put(&down.state, Waiting::Message(request))?;
+            Handed::Left(path) if runs => {
+                ui::note(&format!("kept in `{}`, where the agent looks soon", path.display()))
+            }
+            Handed::Left(path) => {
                 ui::note(&format!("the agent is not running; kept in `{}` for its next start", path.display()));
             }
         }

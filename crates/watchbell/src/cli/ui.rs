@@ -14,6 +14,8 @@ pub enum Trouble {
     Found,
     /// It could not do its work: what happened, then `hint:` lines.
     Failed(String),
+    /// The agent takes nothing in now, or can't be reached: what happened, then `hint:` lines.
+    Away(String),
     /// It was used wrongly: what is wrong, then `hint:` lines.
     Wrong(String),
     /// Nobody reads the output any more.
@@ -45,7 +47,7 @@ impl Trouble {
     pub fn exit(self) -> ExitCode {
         match self {
             Trouble::Found => ExitCode::from(EXIT_PROBLEMS),
-            Trouble::Failed(text) => {
+            Trouble::Failed(text) | Trouble::Away(text) => {
                 complain("error", &text);
                 ExitCode::from(EXIT_PROBLEMS)
             }

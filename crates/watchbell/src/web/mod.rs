@@ -21,7 +21,7 @@ mod routes;
 #[cfg(test)]
 mod tests;
 
-pub use operate::input_of;
+pub use operate::{input_of, take_queued};
 
 use crate::{
     api::SOCKET,

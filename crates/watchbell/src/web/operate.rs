@@ -13,13 +13,13 @@ use crate::{
         UnackQuery, UnsquelchQuery,
         view::{self, full_name},
     },
-    run::queue::Waiting,
+    run::{Agent, queue::Waiting},
 };
 use axum::{http::StatusCode, response::Response};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 use watchbell_core::{
-    engine::{Input, Message},
+    engine::{Input, Message, World},
     model::{Exit, Finding, Metric, Name, Outcome, Severity, Timestamp},
 };
 
@@ -104,15 +104,13 @@ async fn standing_fault<S: Grants>(shared: &Shared, _: &Permit<S>, text: String)
     .await?
 }
 
-/// The full name of a check that there is. A command that somebody else runs (`//AGENT/exec/…`) needs none.
-async fn known_check<S: Grants>(shared: &Shared, _: &Permit<S>, text: String, exec: bool) -> Result<Name, ApiError> {
+/// The full name of a check that there is.
+async fn known_check<S: Grants>(shared: &Shared, _: &Permit<S>, text: String) -> Result<Name, ApiError> {
     word("check", &text)?;
     peek(&shared.agent, move |world| {
-        let agent = &world.policy.agent.name;
-        let name = full_name(agent, &text);
-        let wrapped = exec && name.strip_prefix(format!("//{agent}/exec/").as_str()).is_some_and(|n| !n.is_empty());
+        let name = full_name(&world.policy.agent.name, &text);
         let checks = &world.policy.checks;
-        if wrapped || checks.contains_key(&name) { Ok(name) } else { Err(missing("check", &name, checks.keys())) }
+        if checks.contains_key(&name) { Ok(name) } else { Err(missing("check", &name, checks.keys())) }
     })
     .await?
 }
@@ -172,7 +170,7 @@ pub async fn unacknowledge(call: Call, permit: Permit<Operate>) -> Answer {
 pub async fn run(call: Call, permit: Permit<Operate>) -> Answer {
     let shared = call.shared.clone();
     let request: RunRequest = call.json().await?;
-    let check = known_check(&shared, &permit, request.check, false).await?;
+    let check = known_check(&shared, &permit, request.check).await?;
     let by = who(&permit, request.by)?;
     accepted(&shared, &permit, Input::RunNow { check, by }).await
 }
@@ -203,10 +201,8 @@ pub async fn reload(call: Call, _: Permit<Operate>) -> Answer {
 /// Takes a report on a passive check in.
 pub async fn report(call: Call, permit: Permit<Ingest>) -> Answer {
     let shared = call.shared.clone();
-    let mut request: ReportRequest = call.json().await?;
-    let check = known_check(&shared, &permit, std::mem::take(&mut request.check), true).await?;
-    let outcome = Box::new(outcome(request)?);
-    accepted(&shared, &permit, Input::Report { check, at: None, outcome }).await
+    let input = addressed(&shared.agent, input_of(Waiting::Report(call.json().await?), None)?).await?;
+    accepted(&shared, &permit, input).await
 }
 
 fn outcome(request: ReportRequest) -> Result<Outcome, ApiError> {
@@ -253,11 +249,11 @@ fn finding(finding: ReportFinding) -> Result<Finding, ApiError> {
 /// Takes a message in.
 pub async fn message(call: Call, permit: Permit<Ingest>) -> Answer {
     let shared = call.shared.clone();
-    let message = to_message(call.json().await?)?;
-    accepted(&shared, &permit, Input::Message(Box::new(message))).await
+    let input = input_of(Waiting::Message(call.json().await?), None)?;
+    accepted(&shared, &permit, input).await
 }
 
-fn to_message(request: MessageRequest) -> Result<Message, ApiError> {
+fn to_message(request: MessageRequest, at: Option<Timestamp>) -> Result<Message, ApiError> {
     let option = |text: &Option<String>| text.clone().unwrap_or_default();
     for (field, text) in [
         ("name", &request.name),
@@ -281,7 +277,7 @@ fn to_message(request: MessageRequest) -> Result<Message, ApiError> {
         return Err(ApiError::bad("`source` holds a slash", "it is one part of a name, such as `send`"));
     }
     Ok(Message {
-        at: None,
+        at,
         source: request.source,
         name: request.name,
         severity: request.severity,
@@ -295,17 +291,40 @@ fn to_message(request: MessageRequest) -> Result<Message, ApiError> {
     })
 }
 
-/// What was queued while no agent ran, as the API would take it in.
+/// What is handed in, checked; `at` where it waited for the agent. Which check a report means is not looked for yet.
 ///
 /// # Errors
-/// Why it would not.
-pub fn input_of(waiting: Waiting, agent: &Name) -> Result<Input, String> {
-    let input = match waiting {
-        Waiting::Message(request) => to_message(request).map(|message| Input::Message(Box::new(message))),
-        Waiting::Report(mut request) => {
-            let check = full_name(agent, &std::mem::take(&mut request.check));
-            outcome(request).map(|outcome| Input::Report { check, at: None, outcome: Box::new(outcome) })
+/// 400, 413: it holds what can't be.
+pub fn input_of(waiting: Waiting, at: Option<Timestamp>) -> Result<Input, ApiError> {
+    match waiting {
+        Waiting::Message(request) => Ok(Input::Message(Box::new(to_message(request, at)?))),
+        Waiting::Report(request) => {
+            word("check", &request.check)?;
+            let check = Name::new(&request.check);
+            Ok(Input::Report { check, at, outcome: Box::new(outcome(request)?) })
         }
+    }
+}
+
+/// The same with the full name of the check that a report means.
+async fn addressed(agent: &Agent, input: Input) -> Result<Input, ApiError> {
+    let Input::Report { check: text, at, outcome } = input else { return Ok(input) };
+    let find = move |world: &World| match view::reported(&world.policy, &text) {
+        Ok(Some(check)) => Ok(check),
+        Ok(None) => Err(missing("check", &full_name(&world.policy.agent.name, &text), world.policy.checks.keys())),
+        Err(several) => Err(ApiError::bad(several, "give the whole name")),
     };
-    input.map_err(|why| why.error)
+    Ok(Input::Report { check: peek(agent, find).await??, at, outcome })
+}
+
+/// Takes in what waited in the queue: whoever can write there needs no permit.
+///
+/// # Errors
+/// As the API's.
+pub async fn take_queued(agent: &Agent, waiting: Waiting, at: Option<Timestamp>) -> Result<(), ApiError> {
+    let input = addressed(agent, input_of(waiting, at)?).await?;
+    match agent.handle.submit(input).await?.refused {
+        Some(text) => Err(ApiError::refused(&text)),
+        None => Ok(()),
+    }
 }

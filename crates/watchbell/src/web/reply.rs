@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use std::fmt;
 
 /// Seconds after which a caller who was told that the agent is busy may ask again.
 pub const RETRY_AFTER_SECONDS: u16 = 5;
@@ -47,6 +48,14 @@ impl ApiError {
     pub fn refused(text: &str) -> ApiError {
         let (error, hint) = text.split_once("; ").map_or((text, None), |(error, hint)| (error, Some(hint.to_owned())));
         ApiError { status: StatusCode::UNPROCESSABLE_ENTITY, error: error.into(), hint }
+    }
+}
+
+/// As commands say it.
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.error)?;
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "\nhint: {hint}"))
     }
 }
 

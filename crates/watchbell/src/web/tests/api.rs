@@ -8,7 +8,10 @@ use crate::{
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 use watchbell_core::model::{Event, Hardness, Severity};
 
 /// S3.9, issue 2 part 9: faults, checks, squelches and acknowledgements over HTTP.
@@ -376,6 +379,54 @@ async fn tokens_have_scopes() {
     rig.end().await;
 }
 
+/// Whoever reports need not see the checks: the end of a name is enough, and `exec/NAME` is the passive check of that
+/// name if there is one.
+#[tokio::test]
+async fn reports_find_their_check() {
+    let shop = "[check.job]\npassive = \"1h\"\n[check.a]\npassive = \"1h\"\n[check.run]\ncommand = \"true\"\n";
+    let rig = Rig::with("", shop, Limits::default()).await;
+    for (check, expect) in [
+        ("//h/shop/job", Ok("//h/shop/job")),
+        ("shop/job", Ok("//h/shop/job")),
+        ("job", Ok("//h/shop/job")),
+        ("exec/job", Ok("//h/shop/job")),
+        ("exec/shop/job", Ok("//h/shop/job")),
+        ("exec/h/shop/job", Ok("//h/shop/job")),
+        ("exec/nightly", Ok("//h/exec/nightly")),
+        ("exec/run", Ok("//h/exec/run")),
+        ("//h/exec/job", Ok("//h/exec/job")),
+        ("ob", Err((404, "there is no check `//h/ob`"))),
+        ("run", Err((404, "there is no check `//h/run`"))),
+        ("exec/", Err((404, "there is no check `//h/exec/`"))),
+        ("", Err((404, "there is no check `//h/`"))),
+        ("exec/a\nb", Err((400, "`check` holds the control character '\\n'"))),
+    ] {
+        let body = json!({"check": check, "findings": [{"severity": "critical", "message": "m"}]});
+        let (status, answer) = rig.post(path::REPORT, body).await;
+        match expect {
+            Ok(name) => {
+                assert_eq!(status, 200, "{check:?}: {answer}");
+                assert_eq!(rig.get(&with_query(path::FAULT, &[("name", name)])).await.0, 200, "{check:?} is {name}");
+                rig.post(path::REPORT, json!({"check": name})).await;
+            }
+            Err((expect, error)) => assert_eq!((status, answer["error"].as_str()), (expect, Some(error)), "{check:?}"),
+        }
+    }
+    rig.end().await;
+    let policy = |names: [&str; 2]| {
+        let mut policy = watchbell_core::config::Policy::default();
+        policy.agent.name = "h".into();
+        policy.checks.extend(names.map(|name| {
+            let mut check = watchbell_core::config::CheckPolicy::bare(name.into(), Vec::new());
+            check.refresh_within = Some(Duration::from_secs(60));
+            (name.into(), Arc::new(check))
+        }));
+        policy
+    };
+    let several = crate::api::view::reported(&policy(["//h/db/backup", "//h/shop/backup"]), "exec/backup");
+    assert_eq!(several, Err("`backup` may be `//h/db/backup` or `//h/shop/backup`".to_owned()));
+}
+
 /// A page in a browser on this host can neither read nor do anything.
 #[tokio::test]
 async fn pages_of_others_are_kept_out() {
@@ -458,7 +509,10 @@ async fn long_lists_are_whole() {
             ..Default::default()
         };
         let check = format!("//h/shop/c{n:03}").into();
-        rig.agent.handle.input(watchbell_core::engine::Input::Report { check, at: None, outcome: Box::new(outcome) }).await;
+        rig.agent
+            .handle
+            .input(watchbell_core::engine::Input::Report { check, at: None, outcome: Box::new(outcome) })
+            .await;
     }
     assert_eq!(rig.post(path::SQUELCHES, json!({"regex": "zzz", "reason": "r"})).await.0, 200);
     for path in [path::CHECKS, path::FAULTS, "/api/v1/slow?limit=1000"] {
