@@ -4,6 +4,7 @@
 use super::{
     Limits,
     door::{Door, Grants, Permit, Read},
+    rates::Rates,
     reply::ApiError,
 };
 use crate::run::{Agent, handle::Answer};
@@ -14,8 +15,9 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 use std::{
+    net::IpAddr,
     sync::{Arc, Mutex, atomic::AtomicU64},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::Semaphore;
 use watchbell_core::{
@@ -43,6 +45,10 @@ pub struct Shared {
     pub readers: Arc<Semaphore>,
     /// Answers by the first digit of their status.
     pub answers: [AtomicU64; 5],
+    /// How much each caller asks.
+    pub rates: Mutex<Rates>,
+    /// When the doors were opened: where the time of the rates begins.
+    pub opened: Instant,
 }
 
 /// One request.
@@ -57,6 +63,8 @@ pub struct Call {
     pub uri: Uri,
     /// Its headers.
     pub headers: HeaderMap,
+    /// Who asks, over TCP.
+    pub peer: Option<IpAddr>,
     /// In a lock that is never held, so that a call can be shared between threads: a body alone can't.
     request: Mutex<Request>,
 }
@@ -70,6 +78,7 @@ impl Call {
             method: request.method().clone(),
             uri: request.uri().clone(),
             headers: request.headers().clone(),
+            peer: request.extensions().get().copied(),
             request: Mutex::new(request),
         }
     }

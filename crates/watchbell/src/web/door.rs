@@ -7,10 +7,14 @@
 //! does not do), and a request that changes something must not come from another origin; its body must be JSON
 //! in any case (which a page of another origin can't send unasked). Where a token is needed, no page has it.
 
-use super::{call::Call, reply::ApiError};
+use super::{
+    call::Call,
+    rates::{Caller, Rate},
+    reply::ApiError,
+};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use sha2::{Digest, Sha256};
-use std::{marker::PhantomData, net::IpAddr};
+use std::{marker::PhantomData, net::IpAddr, time::Duration};
 use watchbell_core::config::{Scope, Token};
 
 /// Tokens longer than this are not looked at.
@@ -94,10 +98,7 @@ fn authorise(door: Door, tokens: &[Token], headers: &HeaderMap, scope: Scope) ->
     let Some(shown) = bearer(headers) else {
         return Err(ApiError::new(StatusCode::UNAUTHORIZED, "a token is needed", hint));
     };
-    let hash: [u8; 32] = Sha256::digest(shown).into();
-    // All are compared, each in full: how long it takes says nothing of how near a guess was.
-    let known = tokens.iter().fold(None, |found, token| if same(&token.sha256, &hash) { Some(token) } else { found });
-    let Some(token) = known else {
+    let Some(token) = known(tokens, shown) else {
         return Err(ApiError::new(StatusCode::UNAUTHORIZED, "this token is not known", hint));
     };
     if token.scopes.contains(&scope) {
@@ -106,6 +107,35 @@ fn authorise(door: Door, tokens: &[Token], headers: &HeaderMap, scope: Scope) ->
     let word = word(scope);
     let hint = format!("add \"{word}\" to its `scopes` in the config, or use another token");
     Err(ApiError::new(StatusCode::FORBIDDEN, format!("the token `{}` may not {word}", token.name), hint))
+}
+
+/// The token that is shown, if there is one like it.
+fn known<'t>(tokens: &'t [Token], shown: &[u8]) -> Option<&'t Token> {
+    let hash: [u8; 32] = Sha256::digest(shown).into();
+    // All are compared, each in full: how long it takes says nothing of how near a guess was.
+    tokens.iter().fold(None, |found, token| if same(&token.sha256, &hash) { Some(token) } else { found })
+}
+
+/// Holds callers over TCP to the rates. The socket is this host's own.
+///
+/// # Errors
+/// How long to wait.
+pub fn slow_down(call: &Call) -> Result<(), Duration> {
+    let settings = call.shared.agent.settings();
+    let token = bearer(&call.headers).and_then(|shown| known(&settings.settings.tokens, shown));
+    let caller = match (call.door, token, call.peer) {
+        (Door::Socket, ..) => return Ok(()),
+        (_, Some(token), _) => Caller::Token(token.name.clone()),
+        (_, None, Some(peer)) => Caller::Peer(peer),
+        (_, None, None) => Caller::Others,
+    };
+    let limits = &call.shared.limits;
+    let all = Rate { burst: limits.requests_burst, per_second: limits.requests_per_second };
+    let writes = Rate { burst: limits.writes_burst, per_second: limits.writes_per_second };
+    let changes = !matches!(call.method, Method::GET | Method::HEAD);
+    let now = call.shared.opened.elapsed();
+    let mut rates = call.shared.rates.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    rates.take(caller, [Some(all), changes.then_some(writes)], now)
 }
 
 /// The scope's word in the config.

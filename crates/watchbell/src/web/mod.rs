@@ -6,6 +6,7 @@
 //! door.rs     who may do what: permits                    call.rs     one request; ways to engine and journal
 //! read.rs     what can be seen                            operate.rs  what can be done
 //! metrics.rs  own figures                                 reply.rs    answers and errors
+//! rates.rs    how fast requests may come
 //! ```
 //! Nothing here decides anything about checks or faults: what is asked for is an input of the engine, and is
 //! answered once it is on disk. No connection, header, body or wait is without a limit.
@@ -15,6 +16,7 @@ mod door;
 mod metrics;
 mod openapi;
 mod operate;
+mod rates;
 mod read;
 mod reply;
 mod routes;
@@ -30,19 +32,24 @@ use crate::{
 use axum::Router;
 use call::{JOURNAL_READERS_MAX, Shared};
 use door::Door;
-use hyper::server::conn::http1;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
 use std::{
     fs, io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
     pin::pin,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -70,6 +77,14 @@ pub struct Limits {
     pub connection_age_max: Duration,
     /// When it is to be closed, what is under way gets this long.
     pub finish_within: Duration,
+    /// Over TCP each caller may ask so often at once.
+    pub requests_burst: u32,
+    /// From then on so often a second.
+    pub requests_per_second: u32,
+    /// The same, of requests that change something.
+    pub writes_burst: u32,
+    /// The same.
+    pub writes_per_second: u32,
 }
 
 impl Default for Limits {
@@ -83,6 +98,10 @@ impl Default for Limits {
             body_within: Duration::from_secs(15),
             connection_age_max: Duration::from_secs(600),
             finish_within: Duration::from_secs(3),
+            requests_burst: 2000,
+            requests_per_second: 500,
+            writes_burst: 1000,
+            writes_per_second: 100,
         }
     }
 }
@@ -119,6 +138,8 @@ async fn start_within(agent: &Agent, limits: Limits) -> Result<Web, String> {
         limits,
         readers: Arc::new(Semaphore::new(JOURNAL_READERS_MAX)),
         answers: Default::default(),
+        rates: Default::default(),
+        opened: Instant::now(),
     });
     // TCP first: where it fails nothing is left behind.
     let tcp = listen_tcp(agent).await?;
@@ -216,7 +237,7 @@ struct Server {
 async fn accept_tcp(listener: TcpListener, mut server: Server) {
     while server.wait_for_place().await {
         tokio::select! {
-            accepted = listener.accept() => server.accepted(accepted.map(|(stream, _)| stream)).await,
+            accepted = listener.accept() => server.accepted(accepted.map(|(stream, peer)| (stream, Some(peer.ip())))).await,
             _ = server.stopped.changed() => break,
         }
     }
@@ -227,7 +248,7 @@ async fn accept_tcp(listener: TcpListener, mut server: Server) {
 async fn accept_unix(listener: UnixListener, mut server: Server) {
     while server.wait_for_place().await {
         tokio::select! {
-            accepted = listener.accept() => server.accepted(accepted.map(|(stream, _)| stream)).await,
+            accepted = listener.accept() => server.accepted(accepted.map(|(stream, _)| (stream, None))).await,
             _ = server.stopped.changed() => break,
         }
     }
@@ -250,15 +271,15 @@ impl Server {
         }
     }
 
-    async fn accepted<S>(&mut self, stream: io::Result<S>)
+    async fn accepted<S>(&mut self, accepted: io::Result<(S, Option<IpAddr>)>)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        match (stream, self.places.clone().try_acquire_owned()) {
-            (Ok(stream), Ok(place)) => {
+        match (accepted, self.places.clone().try_acquire_owned()) {
+            (Ok((stream, peer)), Ok(place)) => {
                 let (router, limits, stopped) = (self.router.clone(), self.limits, self.stopped.clone());
                 self.connections.spawn(async move {
-                    serve(stream, router, limits, stopped).await;
+                    serve(stream, peer, router, limits, stopped).await;
                     drop(place);
                 });
             }
@@ -279,7 +300,7 @@ impl Server {
 }
 
 /// Serves one connection until it ends, is too old, or the agent ends.
-async fn serve<S>(stream: S, router: Router, limits: Limits, mut stopped: watch::Receiver<bool>)
+async fn serve<S>(stream: S, peer: Option<IpAddr>, router: Router, limits: Limits, mut stopped: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -290,7 +311,14 @@ where
         .max_header_size(limits.header_bytes_max)
         .max_headers(limits.headers_max)
         .max_buf_size(limits.header_bytes_max.max(8192));
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|mut request: Request<Incoming>| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
+        router.call(request)
+    });
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         // What a caller does wrong on the wire is between hyper and the caller.
         _ = connection.as_mut() => return,

@@ -40,7 +40,7 @@ pub fn document() -> Value {
 const DESCRIPTION: &str = "What the agent knows, and what can be done with it. On the unix socket (`agent.sock` in the \
     state folder) whoever may open it may do everything; on TCP a token is needed, except on loopback while the config \
     has none. Times are RFC 3339 in UTC. Names hold slashes, so they are asked for by `?name=`; a name that does not \
-    start with `//` is taken below `//AGENT/`. Errors are `{\"error\", \"hint\"}`; 503 comes with `Retry-After`. Readers \
+    start with `//` is taken below `//AGENT/`. Errors are `{\"error\", \"hint\"}`; 429 and 503 come with `Retry-After`. Readers \
     must ignore fields that they do not know.";
 
 fn verb(verb: Verb) -> &'static str {

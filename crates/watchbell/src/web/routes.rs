@@ -25,6 +25,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
 };
 use watchbell_core::model::Event;
 
@@ -186,7 +187,11 @@ pub fn router(shared: &Arc<Shared>, door: Door) -> Router {
 async fn answer(shared: Arc<Shared>, door: Door, routes: Arc<Vec<&'static Route>>, request: Request) -> Response {
     let call = Call::new(shared.clone(), door, request);
     let path = call.uri.path().to_owned();
-    let response = dispatch(call, &routes).await.unwrap_or_else(|error| {
+    let answered = match door::slow_down(&call) {
+        Ok(()) => dispatch(call, &routes).await,
+        Err(wait) => Ok(too_many(wait)),
+    };
+    let response = answered.unwrap_or_else(|error| {
         if error.status.is_server_error() {
             tracing::warn!(
                 path,
@@ -234,6 +239,15 @@ async fn dispatch(call: Call, routes: &[&'static Route]) -> Result<Response, Api
             handle(call, permit).await
         }
     }
+}
+
+fn too_many(wait: Duration) -> Response {
+    let seconds = wait.as_secs() + 1;
+    let hint = format!("ask again in {seconds} s, and less often");
+    let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "requests come faster than they are taken", hint);
+    let mut response = error.into_response();
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    response
 }
 
 fn not_allowed(call: &Call, routes: &[&'static Route]) -> Response {

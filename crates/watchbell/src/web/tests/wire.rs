@@ -31,6 +31,7 @@ fn tight() -> Limits {
         body_within: SOON,
         connection_age_max: Duration::from_secs(60),
         finish_within: Duration::from_secs(5),
+        ..Limits::default()
     }
 }
 
@@ -89,6 +90,38 @@ async fn connections_are_bounded() {
     // The socket has places of its own.
     assert_eq!(rig.get(path::STATUS).await.0, 200);
     drop(idle);
+    rig.end().await;
+}
+
+/// Over TCP requests have a rate, those that change something a slower one; who shows a token is counted apart, and
+/// the socket is free.
+#[tokio::test]
+async fn rates_are_bounded() {
+    let hash = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"; // of `secret`
+    let token = format!("tokens = [{{ name = \"ann\", scopes = [\"read\", \"operate\"], sha256 = \"{hash}\" }}]");
+    let limits = Limits { requests_burst: 8, requests_per_second: 1, writes_burst: 2, writes_per_second: 1, ..tight() };
+    let rig = Rig::with(&token, SHOP, limits).await;
+    let body = json!({"regex": "zzz", "reason": "r"});
+    let squelch = || rig.over_tcp(Method::POST, path::SQUELCHES).bearer_auth("secret").json(&body);
+    for _ in 0..2 {
+        assert_eq!(answer(squelch()).await.0, 200);
+    }
+    let response = squelch().send().await.unwrap();
+    assert_eq!((response.status().as_u16(), &response.headers()["retry-after"]), (429, &"1".parse().unwrap()));
+    let said = super::body(response).await;
+    assert_eq!(said["error"], "requests come faster than they are taken");
+    let look = || answer(rig.over_tcp(Method::GET, path::STATUS).bearer_auth("secret"));
+    assert_eq!(look().await.0, 200, "looks have a rate of their own");
+    // Who guesses tokens is counted by the address, and keeps nobody else out.
+    let mut guessed = Vec::new();
+    for n in 0..10 {
+        guessed.push(answer(rig.over_tcp(Method::GET, path::STATUS).bearer_auth(n)).await.0);
+    }
+    assert_eq!((guessed[0], guessed[9]), (401, 429), "{guessed:?}");
+    assert_eq!(look().await.0, 200);
+    for _ in 0..10 {
+        assert_eq!(rig.post(path::SQUELCHES, body.clone()).await.0, 200, "the socket is this host's own");
+    }
     rig.end().await;
 }
 
