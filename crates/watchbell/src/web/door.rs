@@ -101,7 +101,9 @@ fn authorise(door: Door, tokens: &[Token], headers: &HeaderMap, scope: Scope) ->
     let Some(token) = known(tokens, shown) else {
         return Err(ApiError::new(StatusCode::UNAUTHORIZED, "this token is not known", hint));
     };
-    if token.scopes.contains(&scope) {
+    // Who may change what stands there may see it.
+    let implied = scope == Scope::Read && token.scopes.contains(&Scope::Operate);
+    if implied || token.scopes.contains(&scope) {
         return Ok(Some(token.name.clone()));
     }
     let word = word(scope);
@@ -231,7 +233,11 @@ mod tests {
 
     #[test]
     fn tokens_and_doors() {
-        let tokens = [token("grafana", "r", &[Scope::Read]), token("ops", "o", &[Scope::Read, Scope::Operate])];
+        let tokens = [
+            token("grafana", "r", &[Scope::Read]),
+            token("ops", "o", &[Scope::Read, Scope::Operate]),
+            token("chat", "w", &[Scope::Operate]),
+        ];
         let (inside, outside) = (Door::Tcp { loopback: true }, Door::Tcp { loopback: false });
         let long = format!("Bearer {}", "x".repeat(TOKEN_BYTES_MAX + 1));
         for (door, tokens, shown, scope, expect) in [
@@ -245,6 +251,9 @@ mod tests {
             (inside, &tokens, "Bearer r", Scope::Operate, "403"),
             (inside, &tokens, "Bearer r", Scope::Ingest, "403"),
             (outside, &tokens, "Bearer o", Scope::Operate, "ops"),
+            (outside, &tokens, "Bearer w", Scope::Operate, "chat"),
+            (outside, &tokens, "Bearer w", Scope::Read, "chat"),
+            (outside, &tokens, "Bearer w", Scope::Ingest, "403"),
             (outside, &tokens, "Bearer oo", Scope::Read, "401"),
             (outside, &tokens, "Bearer ", Scope::Read, "401"),
             (outside, &tokens, "Bear", Scope::Read, "401"),

@@ -66,7 +66,8 @@ fn operation(route: &Route, error: &Value, schemas: &mut Schemas) -> Value {
     });
     if let Some(scope) = scope(&route.handler) {
         operation["security"] = json!([{ "token": [] }, {}]);
-        operation["description"] = json!(format!("Needs a token with the scope `{scope}`, where one is needed."));
+        let or = if scope == "read" { " (or `operate`)" } else { "" };
+        operation["description"] = json!(format!("Needs a token with the scope `{scope}`{or}, where one is needed."));
     }
     if let Some(query) = route.query {
         operation["parameters"] = parameters(query, schemas);

@@ -229,6 +229,33 @@ fn what_the_agent_does_not_take_waits() {
     }
 }
 
+/// A token that may do one thing is enough for the command that does it.
+#[test]
+fn one_scope_is_enough() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let place = Place::new("", "");
+    let made = ["ingest", "operate"].map(|scope| {
+        let made = place.run(&["token", "new", scope, "--scope", scope, "--json"]);
+        let made: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap();
+        let line = format!("{{ name = \"{scope}\", scopes = [\"{scope}\"], sha256 = {} }}", made["sha256"]);
+        (made["token"].as_str().unwrap().to_owned(), line)
+    });
+    let lines = made.iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>().join(", ");
+    place.config(&format!("listen = \"127.0.0.1:{port}\"\ntokens = [{lines}]"), BACKUP);
+    let _agent = place.start();
+    up(&place);
+    let url = format!("http://127.0.0.1:{port}");
+    let call = |token: &str, args: &[&str]| {
+        place.command(args).env("WATCHBELL_URL", &url).env("WATCHBELL_TOKEN", token).output().unwrap()
+    };
+    let output = call(&made[0].0, &["exec", "backup", "--", "sh", "-c", "exit 3"]);
+    assert_eq!((output.status.code(), said(&output).as_str()), (Some(3), ""));
+    assert!(String::from_utf8_lossy(&place.run(&["faults"]).stdout).contains("//test/watchbell/backup"));
+    let output = call(&made[1].0, &["squelch", "backup", "the night"]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("keeps quiet 1 fault"));
+}
+
 /// The tour's operator: a job squelches the front page before it fails, nobody is told; the squelch ends by itself, and
 /// what is still wrong is told.
 #[test]

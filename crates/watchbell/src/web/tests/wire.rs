@@ -98,7 +98,7 @@ async fn connections_are_bounded() {
 #[tokio::test]
 async fn rates_are_bounded() {
     let hash = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"; // of `secret`
-    let token = format!("tokens = [{{ name = \"ann\", scopes = [\"read\", \"operate\"], sha256 = \"{hash}\" }}]");
+    let token = format!("tokens = [{{ name = \"ann\", scopes = [\"operate\"], sha256 = \"{hash}\" }}]");
     let limits = Limits { requests_burst: 8, requests_per_second: 1, writes_burst: 2, writes_per_second: 1, ..tight() };
     let rig = Rig::with(&token, SHOP, limits).await;
     let body = json!({"regex": "zzz", "reason": "r"});
