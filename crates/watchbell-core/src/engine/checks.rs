@@ -2,7 +2,7 @@
 
 use super::{
     RunOrder, Step,
-    derived::{Running, Timer, is_monitor},
+    derived::{Derived, Running, Timer, is_monitor},
     effects::ResultRecord,
     lookback::PlanEnd,
     outbox::RESULT_SOURCE,
@@ -28,6 +28,8 @@ pub(super) const FIRST_RUN_WITHIN: Duration = Duration::from_secs(60);
 pub(super) const CLOCK_BACK_MAX: Duration = Duration::from_secs(3 * 3600);
 /// A clock set forward by no more than this makes up for jobs whose time it skipped, as in Debian's cron.
 const CLOCK_CHANGE_MAX_US: i64 = 3 * 3_600_000_000;
+/// The part of the agent's faults about sources that too many wait for: `AGENT#monitor-source-NAME`.
+const CROWDED_PART: &str = "monitor-source-";
 /// What a summary in the state is cut to, in characters.
 const SUMMARY_CHARS_MAX: usize = 200;
 
@@ -203,6 +205,13 @@ impl Step<'_> {
         }
         let busy = derived.running_of.contains_key(name);
         let waits = derived.ready.waits(name).is_some();
+        if let Some(lookback) = check.lookback.as_ref().filter(|_| derived.held_up.contains_key(name)) {
+            // What waits judges this minute too; what runs began late, and is run again after that.
+            if busy && !waits && !derived.queued.contains_key(name) {
+                derived.queued.insert(name.clone(), slot);
+            }
+            return self.crowded(&lookback.source);
+        }
         match (busy || waits, check.overlap) {
             (false, _) => derived.ready.push(name, slot),
             (true, Overlap::Allow) if derived.ready.push_beside(name, slot) => {}
@@ -238,11 +247,53 @@ impl Step<'_> {
     /// Starts what is due, as long as there is a free place.
     pub(super) fn start_ready(&mut self) {
         while self.world.derived.running.len() < self.world.policy.agent.running_max {
-            let Some((slot, name)) = self.world.derived.ready.pop() else { return };
-            if let Some(check) = self.policy_of(&name) {
-                self.start_run(&check, slot);
+            let Some(next) = self.world.derived.ready.pop() else { break };
+            let Some(check) = self.policy_of(&next.check) else { continue };
+            match check.lookback.as_ref().filter(|look| self.room_of(&look.source) == 0) {
+                Some(lookback) => {
+                    self.world.derived.held_up.insert(next.check.clone(), ());
+                    self.world.derived.ready.hold(&lookback.source, next);
+                }
+                None => self.start_run(&check, next.slot),
             }
         }
+        self.no_longer_crowded();
+    }
+
+    /// How many more runs may ask a source now. Those beyond wait without a place, so that a source that is slow or
+    /// hangs holds up none but its own.
+    fn room_of(&self, source: &Name) -> usize {
+        let most = self.world.policy.sources.get(source).map_or(usize::MAX, |source| source.connections_max);
+        most.saturating_sub(self.world.derived.asking.get(source).copied().unwrap_or(0))
+    }
+
+    /// Checks are due again while they wait for their source: one fault of the agent, whoever waits. They lose nothing, as
+    /// the run that waits judges what is due until then.
+    fn crowded(&mut self, source: &Name) {
+        let part = format!("{CROWDED_PART}{source}");
+        let wait = self.world.derived.ready.held(source);
+        if wait == 0 || self.world.state.faults.contains_key(&self.own_name(&part)) {
+            return;
+        }
+        let most = self.world.policy.sources.get(source).map_or(0, |source| source.connections_max);
+        let text = format!(
+            "{wait} checks wait for source `{source}`, which is asked by {most} at a time, and are due again: raise its \
+             `connections`, or look for what is slow with `watchbell slow`"
+        );
+        self.own(&part, Some(Finding::monitor("source", text)));
+    }
+
+    /// Nobody waits for a source any more.
+    fn no_longer_crowded(&mut self) {
+        if self.world.derived.monitors.is_empty() {
+            return;
+        }
+        let prefix = self.own_name(CROWDED_PART);
+        let Derived { monitors, ready, .. } = &self.world.derived;
+        let ours = monitors.range(prefix.clone()..).map_while(|name| Some((name, name.strip_prefix(&*prefix)?)));
+        let over: Vec<Name> =
+            ours.filter(|(_, source)| ready.held(source) == 0).map(|(name, _)| name.clone()).collect();
+        over.iter().for_each(|name| self.clear(name, ""));
     }
 
     fn start_run(&mut self, check: &Arc<CheckPolicy>, slot: Timestamp) {
@@ -250,6 +301,9 @@ impl Step<'_> {
         let derived = &mut self.world.derived;
         derived.run_id += 1;
         let run = derived.run_id;
+        if let Some(lookback) = &check.lookback {
+            *derived.asking.entry(lookback.source.clone()).or_default() += 1;
+        }
         let (policy, generation) = (Some(check.clone()), derived.generation);
         derived.running.insert(run, Running { check: check.name.clone(), slot, policy, generation, plan });
         *derived.running_of.entry(check.name.clone()).or_default() += 1;
@@ -265,6 +319,9 @@ impl Step<'_> {
     pub(super) fn result(&mut self, run: u64, started: Timestamp, mut outcome: Outcome) {
         let Some(running) = self.world.derived.running.remove(&run) else { return };
         let name = &running.check;
+        if let Some(lookback) = running.policy.as_ref().and_then(|check| check.lookback.as_ref()) {
+            self.asked(&lookback.source);
+        }
         let derived = &mut self.world.derived;
         let left = derived.running_of.get_mut(name).map_or(0, |count| {
             *count = count.saturating_sub(1);
@@ -272,6 +329,7 @@ impl Step<'_> {
         });
         if left == 0 {
             derived.running_of.remove(name);
+            derived.held_up.remove(name);
             derived.ready.promote(name);
         }
         // Without a reload in between, the policy is the one that it was started with.
@@ -296,6 +354,15 @@ impl Step<'_> {
             self.world.derived.ready.push(name, slot);
         }
         self.catch_up(name);
+    }
+
+    /// A run that asked a source ended: the next ones may.
+    fn asked(&mut self, source: &Name) {
+        if let Some(asking) = self.world.derived.asking.get_mut(source) {
+            *asking = asking.saturating_sub(1);
+        }
+        let room = self.room_of(source);
+        self.world.derived.ready.release(source, room);
     }
 
     /// One of the engine's own faults of a check is gone.

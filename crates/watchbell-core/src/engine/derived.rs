@@ -59,12 +59,51 @@ pub(super) struct Ready {
     first_of: Hashed<Name, Timestamp>,
     beside: BTreeSet<(Timestamp, Name)>,
     beside_of: Hashed<Name, Timestamp>,
+    /// Those among the first that wait for their source and take no place meanwhile, by source.
+    held: BTreeMap<Name, BTreeMap<(Timestamp, Name), Timestamp>>,
+}
+
+/// What is to be started next.
+#[derive(Clone, Debug)]
+pub(super) struct Next {
+    /// Since when it waits.
+    pub since: Timestamp,
+    pub slot: Timestamp,
+    pub check: Name,
 }
 
 impl Ready {
     /// How many wait.
     pub fn len(&self) -> usize {
-        self.first.len() + self.beside.len()
+        self.first.len() + self.beside.len() + self.held.values().map(BTreeMap::len).sum::<usize>()
+    }
+
+    /// How many wait for a source.
+    pub fn held(&self, source: &str) -> usize {
+        self.held.get(source).map_or(0, BTreeMap::len)
+    }
+
+    /// What was to start next waits for its source instead. Two runs of a check that wait are one.
+    pub fn hold(&mut self, source: &Name, next: Next) {
+        let Next { since, slot, check } = next;
+        if !self.first_of.contains_key(&check) {
+            self.first_of.insert(check.clone(), since);
+            self.held.entry(source.clone()).or_default().insert((since, check), slot);
+        }
+    }
+
+    /// The source has room for so many more.
+    pub fn release(&mut self, source: &str, count: usize) {
+        let Some(held) = self.held.get_mut(source) else { return };
+        self.first.extend((0..count).map_while(|_| held.pop_first()));
+        if held.is_empty() {
+            self.held.remove(source);
+        }
+    }
+
+    /// Who waits for a source is looked at anew.
+    pub fn release_all(&mut self) {
+        self.first.extend(std::mem::take(&mut self.held).into_values().flatten());
     }
 
     /// Since when a check waits for its only run.
@@ -106,20 +145,22 @@ impl Ready {
     }
 
     /// The next one to start.
-    pub fn pop(&mut self) -> Option<(Timestamp, Name)> {
-        if let Some(((_, check), slot)) = self.first.pop_first() {
+    pub fn pop(&mut self) -> Option<Next> {
+        if let Some(((since, check), slot)) = self.first.pop_first() {
             self.first_of.remove(&check);
-            return Some((slot, check));
+            return Some(Next { since, slot, check });
         }
-        let next = self.beside.pop_first()?;
-        self.beside_of.remove(&next.1);
-        Some(next)
+        let (slot, check) = self.beside.pop_first()?;
+        self.beside_of.remove(&check);
+        Some(Next { since: slot, slot, check })
     }
 
     /// A check is gone.
     pub fn forget(&mut self, check: &Name) {
         if let Some(since) = self.first_of.remove(check) {
-            self.first.remove(&(since, check.clone()));
+            let waits = (since, check.clone());
+            self.first.remove(&waits);
+            self.held.retain(|_, held| held.remove(&waits).is_none() || !held.is_empty());
         }
         if let Some(slot) = self.beside_of.remove(check) {
             self.beside.remove(&(slot, check.clone()));
@@ -135,6 +176,10 @@ pub(super) struct Derived {
     pub running: BTreeMap<u64, Running>,
     /// How many runs of a check are under way.
     pub running_of: Hashed<Name, u32>,
+    /// How many runs under way ask a source.
+    pub asking: Hashed<Name, usize>,
+    /// Look-backs that wait for their source, or whose run had to.
+    pub held_up: Hashed<Name, ()>,
     /// Due and not yet started.
     pub ready: Ready,
     /// Due again while running, under [`crate::config::Overlap::Queue`] or for a fault that waits for a new run: the
@@ -191,6 +236,7 @@ impl Derived {
     /// The indexes that follow from the policy alone.
     pub fn index_policy(&mut self, policy: &Policy) {
         self.generation += 1;
+        self.ready.release_all();
         self.children.clear();
         self.checks = policy.checks.iter().map(|(name, check)| (name.clone(), check.clone())).collect();
         for check in policy.checks.values() {
@@ -205,6 +251,7 @@ impl Derived {
         self.queued.remove(check);
         self.catch_up.remove(check);
         self.left_out.remove(check);
+        self.held_up.remove(check);
         self.recovered.remove(check);
         self.ready.forget(check);
     }
