@@ -341,6 +341,14 @@ pub const SOURCE_KEYS: &[Key] = &[
         Shape::Secret,
         "The password, where it is not part of `url`. Over HTTP, where `url` names no user, a bearer token.",
     ),
+    key(
+        "host",
+        Shape::Text,
+        "Of a database server: its name or address, with `:PORT` or without, in place of that in `url`, which is then \
+         as short as `postgres://` or `mysql://`.",
+    ),
+    key("user", Shape::Text, "Of a database server: the user's name, in place of that in `url`."),
+    key("database", Shape::Text, "Of a database server: the database, in place of that in `url`."),
     key("ca", Shape::String, "A file of certificates to trust besides the usual ones. Relative to the config folder."),
     key(
         "connections",

@@ -36,6 +36,6 @@ pub use reference::{json_schema, reference_markdown};
 pub use render::{render, render_one, summary_line, to_json};
 pub use secret::Secret;
 pub use source::{
-    CONNECTIONS_DEFAULT, CONNECTIONS_MAX, HttpSource, ROWS_DEFAULT, ROWS_MAX, RowFormat, SCHEMES, SourcePlace,
-    SourcePolicy,
+    CONNECTIONS_DEFAULT, CONNECTIONS_MAX, HttpSource, LoginSource, ROWS_DEFAULT, ROWS_MAX, RowFormat, SCHEMES,
+    SourcePlace, SourcePolicy,
 };

@@ -59,6 +59,8 @@ pub enum SourcePlace {
         url: Secret,
         /// The password, where it is not in the address.
         password: Option<Secret>,
+        /// What counts in place of parts of the address.
+        login: LoginSource,
         /// Path of a file of certificates to trust besides the usual ones.
         ca: Option<String>,
         /// Only for HTTP.
@@ -78,6 +80,18 @@ pub enum SourcePlace {
         /// What it prints.
         format: RowFormat,
     },
+}
+
+/// Parts of a database server's address that stand beside it, as they often come one by one. They may be names of
+/// variables or files, read for each question.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct LoginSource {
+    /// Where it listens, a name or an address, with `:PORT` or without.
+    pub host: Option<Secret>,
+    /// The user's name.
+    pub user: Option<Secret>,
+    /// The database.
+    pub database: Option<Secret>,
 }
 
 /// How a source over HTTP is asked. The query is the path and parameters for GET (joined to the address), the body for
@@ -122,6 +136,9 @@ enum Family {
 /// Keys that mean something only to some: (key, to whom, in words).
 const ONLY: &[(&str, &[Family], &str)] = &[
     ("password", &[Family::Server, Family::Odbc, Family::Http], "servers and ODBC"),
+    ("host", &[Family::Server], "database servers"),
+    ("user", &[Family::Server], "database servers"),
+    ("database", &[Family::Server], "database servers"),
     ("ca", &[Family::Server, Family::Http], "database servers and HTTP"),
     ("connect_timeout", &[Family::Server, Family::Odbc, Family::Http], "servers and ODBC"),
     ("method", &[Family::Http], "`http:` and `https:`"),
@@ -218,6 +235,7 @@ fn read_place(root: &str, r: &mut Reader<'_>) -> Option<SourcePlace> {
     let post = r.choice("method", &[("GET", false), ("POST", true)]).unwrap_or_default();
     let headers = read_headers(r);
     let password = r.secret("password");
+    let login = LoginSource { host: named(r, "host"), user: named(r, "user"), database: named(r, "database") };
     let ca = non_empty(r, "ca").map(|path| join(root, &path));
     let cwd = non_empty(r, "cwd").map_or_else(|| root.to_owned(), |path| join(root, &path));
     let env = r.secret_map("env").unwrap_or_default();
@@ -226,7 +244,9 @@ fn read_place(root: &str, r: &mut Reader<'_>) -> Option<SourcePlace> {
         return None;
     }
     match (url, command) {
-        (Some(url), _) => Some(SourcePlace::Url { url, password, ca, http: HttpSource { post, headers, format } }),
+        (Some(url), _) => {
+            Some(SourcePlace::Url { url, password, login, ca, http: HttpSource { post, headers, format } })
+        }
         (None, Some((line, shell))) => Some(SourcePlace::Command { line, shell, cwd, env, format }),
         (None, None) => None,
     }
@@ -234,6 +254,15 @@ fn read_place(root: &str, r: &mut Reader<'_>) -> Option<SourcePlace> {
 
 fn non_empty(r: &mut Reader<'_>, key: &str) -> Option<String> {
     if r.has(key) { r.require_string(key) } else { None }
+}
+
+/// Plain text or a reference, and not empty as far as is known.
+fn named(r: &mut Reader<'_>, key: &str) -> Option<Secret> {
+    let text = r.text(key)?;
+    if matches!(&text, Secret::Value(text) if text.trim().is_empty()) {
+        r.error(key, format!("`{key}` is empty")).hint("write it, or leave the key out");
+    }
+    Some(text)
 }
 
 /// A line as it is, or a list of words that no shell ever sees.
@@ -418,7 +447,7 @@ mod tests {
 
     #[test]
     fn all_keys() {
-        let text = "[source.lake]\nurl = { env = \"LAKE\" }\npassword = { file = \"/run/lake\" }\nca = \"ca.pem\"\nconnections = 2\n\
+        let text = "[source.lake]\nurl = { env = \"LAKE\" }\nhost = { env = \"LAKE_HOST\" }\npassword = { file = \"/run/lake\" }\nca = \"ca.pem\"\nconnections = 2\n\
                     rows_max = 500\nconnect_timeout = \"3s\"\nmethod = \"POST\"\njq = \".rows[]\"\n\
                     headers = { Accept = \"a/b\", Authorization = { env = \"TOKEN\" } }\n";
         let (policy, told) = read_text(text);
@@ -435,6 +464,7 @@ mod tests {
         let expect = SourcePlace::Url {
             url: Secret::Env("LAKE".into()),
             password: Some(Secret::File("/run/lake".into())),
+            login: LoginSource { host: Some(Secret::Env("LAKE_HOST".into())), ..LoginSource::default() },
             ca: Some("/etc/watchbell/ca.pem".into()),
             http,
         };

@@ -89,7 +89,7 @@ pub fn rows_of(answer: &Answer, zone: &TimeZone, now: Timestamp) -> Result<RowsF
     if answer.truncated {
         problems.push(format!(
             "only the first {} rows were read and there are more: let the query ask for newer ones only, newest first, or \
-             raise the source's `rows`",
+             raise `rows_max`",
             answer.rows.len()
         ));
     }
@@ -182,7 +182,7 @@ impl Fault {
                 format!("`{time}` is after 2200; it must be seconds since 1970, or like `2026-03-01T09:30:00Z`")
             }
             Fault::Ahead => format!(
-                "`{time}` is more than a day in the future; is it in another zone than the check's `zone`, or the \
+                "`{time}` is more than a day in the future; is it in another zone than the check's `time_zone`, or the \
                  source's clock wrong?"
             ),
         };

@@ -2,8 +2,8 @@
 //! "extra"}` on standard input; the query is also `WATCHBELL_QUERY` in its environment (but for one longer than
 //! [`VARIABLE_BYTES_MAX`], which the system would not pass on).
 //!
-//! A command that can't be started means that the source is away, an exit code other than 0 that the query is wrong: the
-//! last line of standard error says why. What it writes is not read beyond the limit of every command.
+//! A command that can't be started, or ends with 69 or 75, means that the source is away, another exit code than 0 that the
+//! query is wrong: the last line of standard error says why. What it writes is not read beyond the limit of every command.
 
 use super::{
     Ask, Place, Trouble,
@@ -26,6 +26,9 @@ use watchbell_core::{
 const VARIABLE: &str = "WATCHBELL_QUERY";
 /// A longer query is on standard input only: Linux passes no variable on beyond 128 KiB.
 pub const VARIABLE_BYTES_MAX: usize = 100 * 1024;
+
+/// Exit codes that say that the source is away: `EX_UNAVAILABLE` and `EX_TEMPFAIL` of `sysexits.h`.
+const AWAY: [i32; 2] = [69, 75];
 
 /// A command.
 #[derive(Debug)]
@@ -66,7 +69,9 @@ impl Place for Program {
             let shown = one_line(&self.command.line.shown(), &[]);
             let printed = self.printed(ran, ask, &shown)?;
             let answer = self.decoder.decode(printed, ask.rows_max).await;
-            answer.map_err(|why| self.wrong(&format!("can't read the rows that `{shown}` printed: {why}")))
+            answer.map_err(|why| {
+                Trouble::Wrong(self.clean(&format!("can't read the rows that `{shown}` printed: {why}")))
+            })
         })
     }
 
@@ -101,21 +106,20 @@ impl Program {
             "" => format!("`{shown}` ended with {how} and said nothing"),
             said => format!("`{shown}` ended with {how}: {said}"),
         };
-        // What a shell says of a program that it can't start.
-        if matches!(self.command.line, Line::Shell(_)) && matches!(exit, Exit::Code(126 | 127)) {
-            return Err(match self.wrong(&text) {
-                Trouble::Wrong(text) => Trouble::Away(text),
-                other => other,
-            });
+        let text = self.clean(&text);
+        match exit {
+            Exit::Code(code) if AWAY.contains(&code) => Err(Trouble::Away(text)),
+            // What a shell says of a program that it can't start.
+            Exit::Code(126 | 127) if matches!(self.command.line, Line::Shell(_)) => Err(Trouble::Away(text)),
+            _ => Err(Trouble::Wrong(text)),
         }
-        Err(self.wrong(&text))
     }
 
-    /// A trouble without the secrets that the command was given.
-    fn wrong(&self, text: &str) -> Trouble {
+    /// A text without the secrets that the command was given.
+    fn clean(&self, text: &str) -> String {
         let given = self.command.env.values().filter(|secret| !matches!(secret, Secret::Value(_)));
         let secrets: Vec<String> = given.filter_map(|given| secret::read(given).ok()).collect();
-        Trouble::Wrong(one_line(text, &secrets.iter().map(String::as_str).collect::<Vec<_>>()))
+        one_line(text, &secrets.iter().map(String::as_str).collect::<Vec<_>>())
     }
 }
 
@@ -178,6 +182,8 @@ mod tests {
     async fn what_goes_wrong_is_told_apart() {
         for (line, away, part) in [
             ("echo first >&2; echo 'syntax error' >&2; exit 3", false, "ended with exit code 3: syntax error"),
+            ("echo 'lake is locked' >&2; exit 75", true, "ended with exit code 75: lake is locked"),
+            ("exit 69", true, "ended with exit code 69 and said nothing"),
             ("exit 1", false, "ended with exit code 1 and said nothing"),
             ("kill -9 $$", false, "signal 9"),
             ("no-such-program-at-all", true, "no-such-program-at-all"),
@@ -189,7 +195,7 @@ mod tests {
             let (is_away, text) = match &trouble {
                 Trouble::Away(text) => (true, text),
                 Trouble::Wrong(text) => (false, text),
-                Trouble::Slow(text) => panic!("{line}: {text}"),
+                Trouble::Slow(text) | Trouble::Broken(text) => panic!("{line}: {text}"),
             };
             assert!(is_away == away && text.contains(part) && !text.contains('\n'), "{line}: {trouble:?}");
         }

@@ -15,8 +15,9 @@
 //! to the same scheme, host and port only: the secrets are for nobody else.
 //!
 //! # What the answer means
-//! 2xx is read; 401, 403, 407, 408, 429, 5xx, redirects elsewhere and a connection that fails or breaks mean that the source
-//! is away; every other status, and rows that can't be read, that the query is wrong. No text holds a secret.
+//! 2xx is read; a connection that can't be made means that the source is away; 401, 403, 407, 408, 429, 5xx, redirects
+//! elsewhere and a connection that breaks the same, unless other queries are answered: then it is this one's; every other
+//! status, and rows that can't be read, that the query is wrong. No text holds a secret.
 
 use super::{Ask, Place, Trouble, decode::Decoder, sql::working_time};
 use crate::shared::{
@@ -95,6 +96,7 @@ impl Place for Server {
             });
             answer.map_err(|trouble| match trouble {
                 Trouble::Away(text) => Trouble::Away(mask.clean(&text)),
+                Trouble::Broken(text) => Trouble::Broken(mask.clean(&text)),
                 Trouble::Wrong(text) => Trouble::Wrong(mask.clean(&text)),
                 Trouble::Slow(text) => Trouble::Slow(mask.clean(&text)),
             })
@@ -273,7 +275,7 @@ async fn body(response: &mut Response, at: &str) -> Result<Vec<u8>, Trouble> {
             Ok(None) => return Ok(body),
             Err(e) => {
                 let (n, why) = (body.len(), innermost(e));
-                return Err(Trouble::Away(format!("the answer of `{at}` broke off after {n} bytes: {why}")));
+                return Err(Trouble::Broken(format!("the answer of `{at}` broke off after {n} bytes: {why}")));
             }
         }
     }
@@ -304,7 +306,7 @@ async fn refused(response: &mut Response, at: &str) -> Trouble {
     };
     let text = format!("`{at}` answered {status}{said}{hint}");
     match status {
-        300..=399 | 401 | 403 | 407 | 408 | 429 | 500.. => Trouble::Away(text),
+        300..=399 | 401 | 403 | 407 | 408 | 429 | 500.. => Trouble::Broken(text),
         _ => Trouble::Wrong(text),
     }
 }
@@ -319,7 +321,7 @@ fn unsent(error: reqwest::Error, at: &str) -> Trouble {
             Trouble::Away(format!("no connection to `{at}` in time; is the host up, or a firewall between?"))
         }
         (_, true, _) => Trouble::Away(format!("can't connect to `{at}`: {why}")),
-        _ => Trouble::Away(format!("no answer from `{at}`: {why}")),
+        _ => Trouble::Broken(format!("no answer from `{at}`: {why}")),
     }
 }
 

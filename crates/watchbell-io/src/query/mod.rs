@@ -10,14 +10,22 @@ mod http;
 mod mysql;
 mod odbc;
 mod postgres;
+mod reach;
 mod sql;
 mod sqlite;
 #[cfg(test)]
 mod testing;
 
-use crate::shared::{BoxFuture, Shared};
-use std::{collections::BTreeMap, fmt::Debug, sync::Arc, time::Duration};
-use tokio::sync::Semaphore;
+use crate::shared::{BoxFuture, Shared, secret};
+use reach::Reach;
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{sync::Semaphore, time::Instant};
 use watchbell_core::{
     config::{SourcePlace, SourcePolicy},
     model::{Answer, Name},
@@ -45,6 +53,9 @@ pub struct Ask<'a> {
 pub enum Trouble {
     /// The source can't be reached, or won't let us in: every query that it is asked would fail.
     Away(String),
+    /// It was reached and this came to nothing all the same: refused by its status, or cut off in the middle. What a place
+    /// says so, [`Source::ask`] says only where other queries are answered; else the source is away.
+    Broken(String),
     /// This query is wrong, or what came back can't be read.
     Wrong(String),
     /// It took longer than the check allows.
@@ -97,19 +108,37 @@ pub const SCHEMES: &[Scheme] = &[
     Scheme { words: &["https", "http"], doc: http::DOC, example: "https://api.example.com/v1", open: http::open },
 ];
 
-/// A source: a place, and who may ask it at the same time.
+/// A source: a place, who may ask it at the same time, and whether it can be reached.
 #[derive(Debug)]
 pub struct Source {
     policy: Arc<SourcePolicy>,
     permits: Semaphore,
-    place: Opened,
+    place: Mutex<Held>,
+    reach: Reach,
+}
+
+/// A place as it was last opened.
+#[derive(Debug)]
+struct Held {
+    /// The hash of what it was opened with: a secret may change while we run.
+    of: u64,
+    opened: Result<Arc<dyn Place>, String>,
+}
+
+/// An answer or none, and when it was this question's turn.
+#[derive(Debug)]
+pub struct Asked {
+    /// What came.
+    pub answer: Result<Answer, Trouble>,
+    /// How long it had to wait for one of the source's connections.
+    pub waited: Duration,
 }
 
 impl Source {
     /// A source. What is wrong with it is said when it is asked, and by [`Source::preflight`].
     pub fn new(policy: Arc<SourcePolicy>) -> Source {
-        let place = open(&policy);
-        Source { permits: Semaphore::new(policy.connections_max), place, policy }
+        let place = Mutex::new(hold(&policy));
+        Source { permits: Semaphore::new(policy.connections_max), place, reach: Reach::default(), policy }
     }
 
     /// What the config says of it.
@@ -117,35 +146,51 @@ impl Source {
         &self.policy
     }
 
-    /// Asks once, when it is this question's turn.
-    ///
-    /// # Errors
-    /// See [`Trouble`].
-    pub async fn ask(&self, ask: &Ask<'_>) -> Result<Answer, Trouble> {
-        let name = &self.policy.name;
-        let place = self.place.as_ref().map_err(|why| Trouble::Away(format!("source `{name}`: {why}")))?;
-        let begun = tokio::time::Instant::now();
-        let slow = || Trouble::Slow(format!("no answer from source `{name}` within {:?}", ask.timeout));
-        let Ok(permit) = tokio::time::timeout(ask.timeout, self.permits.acquire()).await else {
+    /// Asks once, when it is this question's turn. While the source can't be reached, one question tries and the others
+    /// are told what that one found.
+    pub async fn ask(&self, ask: &Ask<'_>) -> Asked {
+        let begun = Instant::now();
+        let waited = |answer| Asked { answer, waited: begun.elapsed() };
+        if let Err(why) = self.reach.may_try() {
+            return waited(Err(Trouble::Away(why)));
+        }
+        let Ok(Ok(_permit)) = tokio::time::timeout(ask.timeout, self.permits.acquire()).await else {
             let most = self.policy.connections_max;
-            return Err(Trouble::Slow(format!(
-                "waited {:?} for one of the {most} connections of source `{name}`: raise its `connections`, or look for \
-                 what is slow with `watchbell slow`",
-                ask.timeout
-            )));
+            return waited(Err(Trouble::Slow(format!(
+                "waited {:?} for one of the {most} connections of source `{}`: raise its `connections`, or look for what is \
+                 slow with `watchbell slow`",
+                ask.timeout, self.policy.name
+            ))));
         };
-        let left = Ask { timeout: ask.timeout.saturating_sub(begun.elapsed()), ..*ask };
-        let answer = tokio::time::timeout(left.timeout, place.ask(&left)).await.unwrap_or_else(|_| Err(slow()));
-        drop(permit);
-        answer
+        // Meanwhile others may have found out.
+        let turn = match self.reach.turn() {
+            Ok(turn) => turn,
+            Err(why) => return waited(Err(Trouble::Away(why))),
+        };
+        let waited = begun.elapsed();
+        let left = Ask { timeout: ask.timeout.saturating_sub(waited), ..*ask };
+        Asked { answer: turn.found(ask.query, self.ask_now(&left).await), waited }
+    }
+
+    async fn ask_now(&self, ask: &Ask<'_>) -> Result<Answer, Trouble> {
+        let name = &self.policy.name;
+        let place = self.place().map_err(|why| Trouble::Away(format!("source `{name}`: {why}")))?;
+        let slow = || Trouble::Slow(format!("no answer from source `{name}` within {:?}", ask.timeout));
+        tokio::time::timeout(ask.timeout, place.ask(ask)).await.unwrap_or_else(|_| Err(slow()))
     }
 
     /// What can be seen without asking.
     pub fn preflight(&self) -> Vec<String> {
-        match &self.place {
-            Ok(place) => place.preflight(),
-            Err(why) => vec![why.clone()],
+        self.place().map_or_else(|why| vec![why], |place| place.preflight())
+    }
+
+    /// The place, opened anew where it could not be or what it was opened with has changed.
+    fn place(&self) -> Result<Arc<dyn Place>, String> {
+        let mut held = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.opened.is_err() || written(&self.policy)? != held.of {
+            *held = hold(&self.policy);
         }
+        held.opened.clone()
     }
 }
 
@@ -161,17 +206,46 @@ pub fn sources(
     policies.iter().map(source).collect()
 }
 
-fn open(policy: &Arc<SourcePolicy>) -> Opened {
-    match &policy.place {
-        SourcePlace::Command { .. } => command::open(policy),
-        SourcePlace::Url { url, .. } => {
-            let url = crate::shared::secret::read(url)?;
-            let word = url.split(':').next().unwrap_or_default();
-            let Some(scheme) = SCHEMES.iter().find(|scheme| scheme.words.contains(&word)) else {
-                let known: Vec<&str> = SCHEMES.iter().flat_map(|scheme| scheme.words).copied().collect();
-                return Err(format!("nothing here speaks `{word}:`; there is {}, and `command`", known.join(", ")));
-            };
-            (scheme.open)(policy)
-        }
+fn hold(policy: &Arc<SourcePolicy>) -> Held {
+    match written(policy) {
+        Ok(of) => Held { of, opened: open(policy).map(Arc::from) },
+        Err(why) => Held { of: 0, opened: Err(why) },
     }
 }
+
+/// The hash of what a place is opened with; passwords and headers are read for each question or connection.
+fn written(policy: &SourcePolicy) -> Result<u64, String> {
+    let mut hasher = DefaultHasher::new();
+    if let SourcePlace::Url { url, login, .. } = &policy.place {
+        let parts = [("url", Some(url)), ("host", login.host.as_ref()), ("user", login.user.as_ref())];
+        for (key, secret) in parts.into_iter().chain([("database", login.database.as_ref())]) {
+            let text = secret.map(secret::read).transpose().map_err(|why| format!("`{key}`: {why}"))?;
+            text.hash(&mut hasher);
+        }
+    }
+    Ok(hasher.finish())
+}
+
+fn open(policy: &Arc<SourcePolicy>) -> Opened {
+    let SourcePlace::Url { url, .. } = &policy.place else { return command::open(policy) };
+    let url = secret::read(url)?;
+    let word = url.split(':').next().unwrap_or_default();
+    let scheme = SCHEMES.iter().find(|scheme| scheme.words.contains(&word)).ok_or_else(|| unspoken(&url))?;
+    (scheme.open)(policy)
+}
+
+/// Nothing speaks with such an address. It may be a secret: only what is a scheme for sure is shown.
+fn unspoken(url: &str) -> String {
+    let known: Vec<&str> = SCHEMES.iter().flat_map(|scheme| scheme.words).copied().collect();
+    let fit = |word: &&str| {
+        word.starts_with(|c: char| c.is_ascii_lowercase())
+            && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+.-".contains(c))
+    };
+    match url.split_once("://").map(|(word, _)| word).filter(fit) {
+        Some(word) => format!("nothing here speaks `{word}:`; there is {}, and `command`", known.join(", ")),
+        None => format!("`url` is no address: it must begin with one of {}, and `:`", known.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -89,26 +89,14 @@ impl Place for Mysql {
     fn ask<'a>(&'a self, ask: &'a Ask<'a>) -> BoxFuture<'a, Result<Answer, Trouble>> {
         Box::pin(async move {
             let deadline = Instant::now() + working_time(ask.timeout);
-            let mut session = self.begin(ask, deadline).await?;
-            let mut guard = KillOnDrop(Some((session.opts.clone(), session.conn.id())));
-            // The server's own limit comes first: then the connection stays in order.
-            let patience = deadline + CLEANING.min(ask.timeout / 10) / 2;
-            let result = timeout_at(patience, session.answer(ask)).await.map_err(|_| slow(ask.timeout))?;
-            let in_order = match &result {
-                Ok((_, whole)) => *whole,
-                Err(Failure::Mine(_) | Failure::Server(Error::Server(_))) => true,
-                Err(_) => false,
+            let (session, kept) = match self.resume(ask, deadline).await {
+                Some(session) => (session, true),
+                None => (self.begin(ask, deadline).await?, false),
             };
-            // What is left of an answer would be read before anything else.
-            if in_order && timeout_at(patience, session.conn.query_drop("ROLLBACK")).await.is_ok_and(|end| end.is_ok())
-            {
-                guard.0 = None;
-                self.idle.put(session, self.connections_max);
-            }
-            match result {
-                Ok((answer, _)) => Ok(answer),
-                Err(Failure::Mine(trouble)) => Err(trouble),
-                Err(Failure::Server(error)) => Err(self.trouble(&error, ask)),
+            match self.answer(session, ask, deadline).await {
+                // One that was kept may have been lost meanwhile, and nobody told us.
+                Err(Trouble::Broken(_)) if kept => self.answer(self.begin(ask, deadline).await?, ask, deadline).await,
+                answer => answer,
             }
         })
     }
@@ -133,16 +121,41 @@ impl From<Error> for Failure {
 }
 
 impl Mysql {
-    /// A connection, in a transaction that only reads.
+    /// Asks over a connection that is in a transaction, and keeps it if it is in order after that.
+    async fn answer(&self, mut session: Session, ask: &Ask<'_>, deadline: Instant) -> Result<Answer, Trouble> {
+        let mut guard = KillOnDrop(Some((session.opts.clone(), session.conn.id())));
+        // The server's own limit comes first: then the connection stays in order.
+        let patience = deadline + CLEANING.min(ask.timeout / 10) / 2;
+        let result = timeout_at(patience, session.answer(ask)).await.map_err(|_| slow(ask.timeout))?;
+        let in_order = match &result {
+            Ok((_, whole)) => *whole,
+            Err(Failure::Mine(_) | Failure::Server(Error::Server(_))) => true,
+            Err(_) => false,
+        };
+        // What is left of an answer would be read before anything else.
+        if in_order && timeout_at(patience, session.conn.query_drop("ROLLBACK")).await.is_ok_and(|end| end.is_ok()) {
+            guard.0 = None;
+            self.idle.put(session, self.connections_max);
+        }
+        match result {
+            Ok((answer, _)) => Ok(answer),
+            Err(Failure::Mine(trouble)) => Err(trouble),
+            Err(Failure::Server(error)) => Err(self.trouble(&error, ask)),
+        }
+    }
+
+    /// A connection that was kept, if it still begins a transaction.
+    async fn resume(&self, ask: &Ask<'_>, deadline: Instant) -> Option<Session> {
+        let mut session = self.idle.take()?;
+        // What has gone since, a firewall may have swallowed without a word.
+        let patience = self.connect_timeout.min(deadline.saturating_duration_since(Instant::now()) / 2);
+        let tried = timeout(patience, session.start(ask.rows_max, deadline)).await;
+        matches!(tried, Ok(Ok(()))).then_some(session)
+    }
+
+    /// A new connection, in a transaction that only reads.
     async fn begin(&self, ask: &Ask<'_>, deadline: Instant) -> Result<Session, Trouble> {
         let left = || deadline.saturating_duration_since(Instant::now());
-        if let Some(mut session) = self.idle.take() {
-            // What has gone since, a firewall may have swallowed without a word.
-            let tried = timeout(self.connect_timeout.min(left() / 2), session.start(ask.rows_max, deadline)).await;
-            if let Ok(Ok(())) = tried {
-                return Ok(session);
-            }
-        }
         let limit = self.connect_timeout.min(left());
         let connected = timeout(limit, async {
             let mut session = self.connect(ask.shared).await?;
@@ -261,7 +274,7 @@ impl Mysql {
                 1969 | 3024 => slow(ask.timeout),
                 1317 => Trouble::Slow(format!("the query was stopped on the server: {}", self.clean(&said(e)))),
                 // Shutting down, killed, network.
-                1053 | 1077..=1080 | 1158..=1161 | 1184 | 1927 | 4031 => Trouble::Away(self.unreachable(error)),
+                1053 | 1077..=1080 | 1158..=1161 | 1184 | 1927 | 4031 => Trouble::Broken(self.unreachable(error)),
                 code => Trouble::Wrong(format!("{}{}", self.clean(&said(e)), advice(code))),
             },
             Error::Driver(DriverError::PacketTooLarge) => too_big(),
@@ -276,7 +289,7 @@ impl Mysql {
 
     fn lost(&self, why: &str) -> Trouble {
         let (address, why) = (&self.login.address, self.clean(why));
-        Trouble::Away(format!("the connection with `{address}` was lost: {why}; look at the server's log"))
+        Trouble::Broken(format!("the connection with `{address}` was lost: {why}; look at the server's log"))
     }
 
     fn clean(&self, text: &str) -> String {

@@ -66,26 +66,15 @@ impl Place for Postgres {
             if ask.query.contains('\0') {
                 return Err(Trouble::Wrong("the query holds a zero byte: remove it".to_owned()));
             }
-            let mut wire = self.begin(ask, deadline).await?;
-            let mut guard = StopOnDrop(Some(wire.canceller()));
-            // The server's own limit comes first: then the connection stays in order.
-            let patience = deadline + CLEANING.min(ask.timeout / 10) / 2;
-            let result = timeout_at(patience, wire.ask(ask.query, ask.rows_max)).await;
-            let result = result.map_err(|_| slow(ask.timeout))?;
-            let (done, kept) = match &result {
-                Ok(_) => (true, true),
-                Err(Fault::Server(complaint)) => (true, !complaint.fatal),
-                Err(Fault::Lost(_) | Fault::Unreachable(_)) => (true, false),
-                Err(Fault::TooBig | Fault::Garbled(_)) => (false, false),
+            let (wire, kept) = match self.resume(deadline).await {
+                Some(wire) => (wire, true),
+                None => (self.begin(ask, deadline).await?, false),
             };
-            if done {
-                guard.0 = None;
+            match self.answer(wire, ask, deadline).await {
+                // One that was kept may have been lost meanwhile, and nobody told us.
+                Err(Trouble::Broken(_)) if kept => self.answer(self.begin(ask, deadline).await?, ask, deadline).await,
+                answer => answer,
             }
-            if kept {
-                self.idle.put(wire, self.connections_max);
-            }
-            let none = || Trouble::Wrong("the query answers no columns: write one `SELECT`".to_owned());
-            result.map_err(|fault| self.trouble(fault, ask))?.ok_or_else(none)
         })
     }
 
@@ -95,16 +84,41 @@ impl Place for Postgres {
 }
 
 impl Postgres {
-    /// A connection, in a transaction that only reads.
+    /// Asks over a connection that is in a transaction, and keeps it if it is in order after that.
+    async fn answer(&self, mut wire: Wire, ask: &Ask<'_>, deadline: Instant) -> Result<Answer, Trouble> {
+        let mut guard = StopOnDrop(Some(wire.canceller()));
+        // The server's own limit comes first: then the connection stays in order.
+        let patience = deadline + CLEANING.min(ask.timeout / 10) / 2;
+        let result = timeout_at(patience, wire.ask(ask.query, ask.rows_max)).await;
+        let result = result.map_err(|_| slow(ask.timeout))?;
+        let (done, kept) = match &result {
+            Ok(_) => (true, true),
+            Err(Fault::Server(complaint)) => (true, !complaint.fatal),
+            Err(Fault::Lost(_) | Fault::Unreachable(_)) => (true, false),
+            Err(Fault::TooBig | Fault::Garbled(_)) => (false, false),
+        };
+        if done {
+            guard.0 = None;
+        }
+        if kept {
+            self.idle.put(wire, self.connections_max);
+        }
+        let none = || Trouble::Wrong("the query answers no columns: write one `SELECT`".to_owned());
+        result.map_err(|fault| self.trouble(fault, ask))?.ok_or_else(none)
+    }
+
+    /// A connection that was kept, if it still begins a transaction.
+    async fn resume(&self, deadline: Instant) -> Option<Wire> {
+        let mut wire = self.idle.take()?;
+        // What has gone since, a firewall may have swallowed without a word.
+        let patience = self.connect_timeout.min(deadline.saturating_duration_since(Instant::now()) / 2);
+        let tried = timeout(patience, self.start(&mut wire, deadline)).await;
+        matches!(tried, Ok(Ok(()))).then_some(wire)
+    }
+
+    /// A new connection, in a transaction that only reads.
     async fn begin(&self, ask: &Ask<'_>, deadline: Instant) -> Result<Wire, Trouble> {
         let left = || deadline.saturating_duration_since(Instant::now());
-        if let Some(mut wire) = self.idle.take() {
-            // What has gone since, a firewall may have swallowed without a word.
-            let tried = timeout(self.connect_timeout.min(left() / 2), self.start(&mut wire, deadline)).await;
-            if let Ok(Ok(())) = tried {
-                return Ok(wire);
-            }
-        }
         let limit = self.connect_timeout.min(left());
         let connected = timeout(limit, async {
             let mut wire = Wire::open(&self.login, ask.shared).await?;
@@ -119,7 +133,10 @@ impl Postgres {
         connected.map_err(|fault| match fault {
             // Before the query is sent, nothing can be wrong with it.
             Fault::Server(complaint) => Trouble::Away(self.turned_away(&complaint)),
-            other => self.trouble(other, ask),
+            other => match self.trouble(other, ask) {
+                Trouble::Broken(why) => Trouble::Away(why),
+                other => other,
+            },
         })
     }
 
@@ -143,7 +160,7 @@ impl Postgres {
         let address = &self.login.address;
         match fault {
             Fault::Unreachable(text) => Trouble::Away(self.clean(&text)),
-            Fault::Lost(text) => Trouble::Away(format!(
+            Fault::Lost(text) => Trouble::Broken(format!(
                 "the connection with `{address}` was lost: {}; look at the server's log",
                 self.clean(&text)
             )),
@@ -156,7 +173,7 @@ impl Postgres {
                 "57014" => {
                     Trouble::Slow(format!("the query was stopped on the server: {}", self.said(&complaint, None)))
                 }
-                code if complaint.fatal || is_away(code) => Trouble::Away(self.turned_away(&complaint)),
+                code if complaint.fatal || is_away(code) => Trouble::Broken(self.turned_away(&complaint)),
                 code => Trouble::Wrong(format!("{}{}", self.said(&complaint, Some(ask.query)), advice(code))),
             },
         }

@@ -216,16 +216,19 @@ impl Login {
     /// # Errors
     /// What is wrong with it, without the address itself, which may hold a password.
     pub fn read(policy: &SourcePolicy, dialect: Dialect) -> Result<Login, String> {
-        let SourcePlace::Url { url, password, ca, .. } = &policy.place else {
+        let SourcePlace::Url { url, password, login, ca, .. } = &policy.place else {
             return Err("`url` is missing".to_owned());
         };
         let url = Url::parse(&secret::read(url)?).map_err(|e| format!("`url` is no address: {e}"))?;
-        let user = decode(url.username())?;
+        let beside = |key: &str, secret: &Option<Secret>| beside(key, secret.as_ref());
+        let user = beside("user", &login.user)?.map_or_else(|| decode(url.username()), Ok)?;
         if user.is_empty() {
-            return Err(format!("`url` names no user: write it as `{}://USER@HOST/DATABASE`", url.scheme()));
+            let scheme = url.scheme();
+            return Err(format!("`url` names no user: write it as `{scheme}://USER@HOST/DATABASE`, or add `user = …`"));
         }
-        let port = url.port().unwrap_or(dialect.port);
-        let host = decode(url.host_str().unwrap_or_default())?;
+        let named = beside("host", &login.host)?.map(with_port);
+        let port = named.as_ref().and_then(|named| named.1).or(url.port()).unwrap_or(dialect.port);
+        let host = named.map_or_else(|| decode(url.host_str().unwrap_or_default()), |named| Ok(named.0))?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let (mut socket, mut encryption) = (host.starts_with('/').then(|| host.clone()), Encryption::Offered);
         for (name, value) in url.query_pairs() {
@@ -233,7 +236,7 @@ impl Login {
                 let known = ENCRYPTIONS.iter().find(|(word, _)| value.eq_ignore_ascii_case(word));
                 encryption = known.ok_or_else(|| format!("`{name}={value}` is not known: write `{name}=require`"))?.1;
             } else if name == dialect.socket && value.starts_with('/') {
-                socket = Some(value.into_owned());
+                socket = if login.host.is_some() { socket } else { Some(value.into_owned()) };
             } else {
                 let (a, b) = (dialect.encryption, dialect.socket);
                 return Err(format!(
@@ -244,8 +247,8 @@ impl Login {
         let address = match (socket, dialect.socket_file) {
             (Some(folder), Some(file)) => net::Address::unix(&format!("{folder}/{file}{port}"))?,
             (Some(path), None) => net::Address::unix(&path)?,
-            (None, _) if host.is_empty() => return Err("`url` names no host".to_owned()),
-            (None, _) if host.contains(',') => return Err("`url` names several hosts: name one".to_owned()),
+            (None, _) if host.is_empty() => return Err("`url` names no host, nor does `host`".to_owned()),
+            (None, _) if host.contains(',') => return Err("several hosts are named: name one".to_owned()),
             (None, _) => net::Address::Tcp { host, port },
         };
         let inside = url.password().map(decode).transpose()?.map(Secret::Value);
@@ -253,7 +256,8 @@ impl Login {
             address,
             user,
             password: password.clone().or(inside),
-            database: decode(url.path().trim_start_matches('/'))?,
+            database: beside("database", &login.database)?
+                .map_or_else(|| decode(url.path().trim_start_matches('/')), Ok)?,
             encryption,
             ca: ca.clone(),
         })
@@ -286,6 +290,23 @@ impl Login {
     }
 }
 
+/// A part of the address that stands beside it.
+fn beside(key: &str, secret: Option<&Secret>) -> Result<Option<String>, String> {
+    let Some(secret) = secret else { return Ok(None) };
+    let text = secret::read(secret).map_err(|why| format!("`{key}`: {why}"))?;
+    let text = text.trim();
+    if text.is_empty() { Err(format!("`{key}` is empty")) } else { Ok(Some(text.to_owned())) }
+}
+
+/// `HOST:PORT` apart; what has more colons is an address of version 6, with a port only behind `]`.
+fn with_port(host: String) -> (String, Option<u16>) {
+    let apart = host.rsplit_once(':').filter(|(host, _)| !host.contains(':') || host.ends_with(']'));
+    match apart.and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?))) {
+        Some((host, port)) => (host, Some(port)),
+        None => (host, None),
+    }
+}
+
 /// Undoes the `%XX` of addresses (RFC 3986).
 fn decode(text: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(text.len());
@@ -306,6 +327,7 @@ fn decode(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use watchbell_core::config::LoginSource;
 
     #[test]
     fn rows_are_taken_until_there_are_enough() {
@@ -319,6 +341,54 @@ mod tests {
         let big = || vec![Cell::Bytes(vec![0; ANSWER_BYTES_MAX / 4])];
         let fits = (0..5).take_while(|_| rows.take(big()).is_ok()).count();
         assert_eq!(fits, 3, "and what is around them counts too");
+    }
+
+    /// S2.4: host, user and database may stand beside the address, in the environment or a file, as dwmon's do.
+    #[test]
+    fn an_address_in_parts() {
+        let dir = crate::source::testing::scratch("address-in-parts");
+        let file = |name: &str, text: &str| {
+            std::fs::write(dir.join(name), text).unwrap();
+            Some(Secret::File(dir.join(name).display().to_string()))
+        };
+        let plain = |text: &str| Some(Secret::Value(text.to_owned()));
+        let dialect = Dialect { port: 5432, encryption: "sslmode", socket: "host", socket_file: Some(".s.PGSQL.") };
+        let missing = || Some(Secret::Env("WATCHBELL_TEST_NOT_SET".to_owned()));
+        for (url, host, user, database, expect) in [
+            (
+                "postgres://",
+                file("host", "db.example\n"),
+                file("user", "watch\n"),
+                file("db", "shop\n"),
+                "watch@db.example:5432/shop",
+            ),
+            ("postgres://a@b:7/c?sslmode=require", plain("h:99"), None, None, "a@h:99/c"),
+            ("postgres://a@b:7/c", plain("h"), plain("u/1"), None, "u/1@h:7/c"),
+            ("postgres://a@b/c", plain("[::1]:9"), None, plain("d d"), "a@[::1]:9/d d"),
+            ("postgres://a@b/c", plain("::1"), None, None, "a@[::1]:5432/c"),
+            ("postgres://a@b/c", plain("/run/pg"), None, None, "a@/run/pg/.s.PGSQL.5432/c"),
+            ("postgres://", None, plain("u"), None, "`url` names no host, nor does `host`"),
+            ("postgres://h", None, None, None, "`url` names no user"),
+            (
+                "postgres://a@b",
+                missing(),
+                None,
+                None,
+                "`host`: the environment variable `WATCHBELL_TEST_NOT_SET` is not set",
+            ),
+            ("postgres://a@b", None, file("empty", " \n"), None, "`user` is empty"),
+        ] {
+            let mut policy = super::super::testing::policy(url, None);
+            if let SourcePlace::Url { login, .. } = &mut policy.place {
+                *login = LoginSource { host, user, database };
+            }
+            let said = match Login::read(&policy, dialect) {
+                Ok(login) => format!("{}@{}/{}", login.user, login.address, login.database),
+                Err(why) => why,
+            };
+            assert!(said.starts_with(expect), "{url}: {said}");
+        }
+        std::fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]

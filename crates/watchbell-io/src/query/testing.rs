@@ -20,7 +20,7 @@ use tokio::{
     sync::Notify,
 };
 use watchbell_core::{
-    config::{CONNECTIONS_DEFAULT, HttpSource, ROWS_DEFAULT, Secret, SourcePlace, SourcePolicy},
+    config::{CONNECTIONS_DEFAULT, HttpSource, LoginSource, ROWS_DEFAULT, Secret, SourcePlace, SourcePolicy},
     model::{Answer, Cell, Name},
 };
 
@@ -52,6 +52,7 @@ pub(crate) fn policy(url: &str, password: Option<&str>) -> SourcePolicy {
         place: SourcePlace::Url {
             url: Secret::Value(url.to_owned()),
             password: password.map(|text| Secret::Value(text.to_owned())),
+            login: LoginSource::default(),
             ca: None,
             http: HttpSource::default(),
         },
@@ -72,7 +73,7 @@ pub(crate) async fn ask_within(
     timeout: Duration,
 ) -> Result<Answer, Trouble> {
     let shared = Shared::new().unwrap();
-    source.ask(&Ask { query, checker: "orders", extra: None, rows_max, timeout, shared: &shared }).await
+    source.ask(&Ask { query, checker: "orders", extra: None, rows_max, timeout, shared: &shared }).await.answer
 }
 
 pub(crate) async fn ask(source: &Source, query: &str) -> Result<Answer, Trouble> {

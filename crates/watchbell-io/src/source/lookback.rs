@@ -2,25 +2,23 @@
 //!
 //! What the counts mean is the engine's to say. Rows are on disk before they are counted. In steady state one minute
 //! is due, and a window is one count; after an outage the times of all windows are read once, and counted in the core.
+//! Old rows are dropped beside the runs: that costs no run its counts.
 
 use super::{BoxFuture, Probe, Program, Run, options};
 use crate::{
-    query::{Ask, Source, Trouble},
+    query::{Ask, Asked, Source, Trouble},
     shared::process::Command,
     store::seen::SeenRows,
 };
 use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use watchbell_core::{
     config::{Capabilities, Key, Kind, ROWS_MAX, Reader, Shape, keys::QUERY_KEYS},
-    model::{Answer, Exit, Finding, Name, Outcome, Phase, Row, Rows, SourceNews, Timestamp, Window},
+    model::{Answer, Counted, Exit, Finding, Name, Outcome, Phase, Row, Rows, SourceNews, Timestamp, Window},
     schedule::spread,
     state::lookback::{Lookback, count},
     wire::rows::rows_of,
@@ -75,13 +73,13 @@ url = { env = "WAREHOUSE_URL" }
 /// So many windows are counted one by one; for more, their times are read at once.
 const COUNTED_APART_MAX: usize = 8;
 
-/// So many times are read at once; beyond, each window is counted by itself.
-pub const TIMES_AT_ONCE_MAX: usize = 2_000_000;
+/// So many times are read at once; the next ones after that.
+pub const TIMES_AT_ONCE_MAX: usize = 100_000;
 
 /// How often old rows are dropped.
 const PURGE_EVERY: Duration = Duration::from_secs(3600);
 
-/// So many old rows of a check are dropped at a time; the next run drops the next ones.
+/// So many old rows of a check are dropped after a run; the next run drops the next ones.
 pub const PURGED_MAX: usize = 50_000;
 
 /// How long `purge` may take.
@@ -106,9 +104,57 @@ pub struct Look<'a> {
 struct Query {
     query: String,
     rows_max: Option<usize>,
-    purge: Option<Command>,
-    /// When old rows were last dropped, in microseconds; 0 is never.
-    purged_at: AtomicI64,
+    purge: Arc<Purge>,
+    mended: Mutex<Mended>,
+}
+
+/// Who drops old rows, and when.
+#[derive(Debug)]
+struct Purge {
+    command: Option<Command>,
+    state: Mutex<PurgeState>,
+}
+
+#[derive(Debug, Default)]
+struct PurgeState {
+    /// When old rows were last looked for; `None` before the first run.
+    last: Option<Timestamp>,
+    /// There are more than were dropped.
+    more: bool,
+    /// It is done right now.
+    busy: bool,
+    /// What went wrong the last time; told until it does not.
+    problem: Option<String>,
+}
+
+/// Whether minutes that held too few rows were counted again since the last new row, by a run whose result the engine
+/// took: only then another count would bring nothing.
+#[derive(Debug, Default)]
+struct Mended {
+    /// The newest minute of a run that counted all. A later run that is not told to judge it shows that the result counted.
+    counted: Option<Timestamp>,
+    through: bool,
+}
+
+impl Mended {
+    /// A run begins: whether nothing came since all was counted.
+    fn begin(&mut self, windows: &[Window]) -> bool {
+        let mut due = windows.iter().filter(|window| !window.again);
+        if self.counted.is_some_and(|counted| due.all(|window| window.minute > counted)) {
+            self.through = true;
+        }
+        self.through
+    }
+
+    /// Rows came, or may have.
+    fn rows_came(&mut self) {
+        *self = Mended::default();
+    }
+
+    /// A run counted all.
+    fn end(&mut self, windows: &[Window]) {
+        self.counted = windows.iter().filter(|window| !window.again).map(|window| window.minute).max();
+    }
 }
 
 fn read(r: &mut Reader<'_>) -> Option<Program> {
@@ -125,23 +171,22 @@ fn read(r: &mut Reader<'_>) -> Option<Program> {
             }
         }
     }
-    Some(Arc::new(Query { query, rows_max, purge, purged_at: AtomicI64::new(0) }))
+    let purge = Arc::new(Purge { command: purge, state: Mutex::default() });
+    Some(Arc::new(Query { query, rows_max, purge, mended: Mutex::default() }))
 }
 
 impl Probe for Query {
     fn run<'a>(&'a self, run: &'a Run<'a>) -> BoxFuture<'a, Outcome> {
         Box::pin(async {
-            let begun = Instant::now();
-            let outcome = match &run.lookback {
+            match &run.lookback {
                 Some(look) => self.look(run, look).await,
                 None => broken("start", "it has no expectations to look for".to_owned()),
-            };
-            Outcome { took: begun.elapsed(), ..outcome }
+            }
         })
     }
 
     fn preflight(&self) -> Vec<String> {
-        self.purge.as_ref().map(Command::preflight).unwrap_or_default()
+        self.purge.command.as_ref().map(Command::preflight).unwrap_or_default()
     }
 }
 
@@ -155,8 +200,8 @@ fn short(check: &Name) -> &str {
     check.rsplit('/').next().unwrap_or(check)
 }
 
-fn phase(name: &str, since: Instant) -> Phase {
-    Phase { name: name.to_owned(), seconds: since.elapsed().as_secs_f64() }
+fn phase(name: &str, took: Duration) -> Phase {
+    Phase { name: name.to_owned(), seconds: took.as_secs_f64() }
 }
 
 impl Query {
@@ -165,61 +210,123 @@ impl Query {
         let Some(source) = look.source else {
             return broken("source", format!("there is no source `{name}`: add `[source.{name}]`"));
         };
-        let asked = Instant::now();
-        let rows_max = self.rows_max.unwrap_or(source.policy().rows_max);
+        let begun = Instant::now();
         let ask = Ask {
             query: &self.query,
             checker: short(run.check),
             extra: look.policy.extra.as_ref(),
-            rows_max,
+            rows_max: self.rows_max.unwrap_or(source.policy().rows_max),
             timeout: run.timeout,
             shared: run.shared,
         };
-        let answered = source.ask(&ask).await;
-        let query_phase = phase("query", asked);
-        let mut outcome = match answered {
-            Ok(answer) => self.keep_and_count(run, look, answer, rows_max).await,
+        let Asked { answer, waited } = source.ask(&ask).await;
+        // To wait for others and to count is not this query's slowness.
+        let took = begun.elapsed().saturating_sub(waited);
+        let mut outcome = match answer {
+            Ok(answer) => self.keep_and_count(run, look, answer).await,
             Err(Trouble::Away(why)) => {
                 let problem = Some(why.clone());
                 let source = Some(SourceNews { source: name, problem });
-                return Outcome { summary: why, inconclusive: true, source, ..Outcome::default() };
+                return Outcome { summary: why, inconclusive: true, source, took, ..Outcome::default() };
             }
-            Err(Trouble::Wrong(why)) => broken("query", why),
+            Err(Trouble::Wrong(why) | Trouble::Broken(why)) => broken("query", why),
             // Who is slow, it or its source, nobody can tell: the source's own fault stays as it is.
-            Err(Trouble::Slow(why)) => return broken("timeout", why),
+            Err(Trouble::Slow(why)) => return Outcome { took, ..broken("timeout", why) },
         };
-        outcome.phases.insert(0, query_phase);
+        outcome.took = took;
+        outcome.phases.splice(0..0, [phase("wait", waited), phase("query", took)]);
         outcome.source = Some(SourceNews { source: name, problem: None });
         outcome
     }
 
-    async fn keep_and_count(&self, run: &Run<'_>, look: &Look<'_>, answer: Answer, rows_max: usize) -> Outcome {
+    async fn keep_and_count(&self, run: &Run<'_>, look: &Look<'_>, answer: Answer) -> Outcome {
         let found = match rows_of(&answer, &look.policy.zone, look.now) {
             Ok(found) => found,
             Err(why) => return broken("rows", why),
         };
         let mut problems = found.problems;
-        if answer.truncated {
-            problems.push(format!(
-                "the answer has more than {rows_max} rows, and the rest was not read: ask for fewer, newest first, or raise `rows_max`"
-            ));
-        }
+        let rows = Arc::new(found.rows);
         let counting = Instant::now();
         let counted = match look.seen {
-            None => Ok(count_alone(found.rows, look.windows)),
-            Some(seen) => count_seen(run.check.clone(), found.rows, look, seen.clone()).await,
+            None => Ok(count_alone(&rows, look.windows)),
+            Some(seen) => self.count_seen(run.check, &rows, look, seen).await,
         };
-        let rows = match counted {
-            Ok(rows) => rows,
+        let counts = match counted {
+            Ok(counts) => counts,
             Err(why) => return broken("store", why),
         };
-        if let Some(seen) = look.seen
-            && let Err(why) = self.purge(run, look, seen).await
-        {
-            problems.push(why);
+        if let Some(seen) = look.seen {
+            problems.extend(self.drop_old(run.check, look, seen, rows));
         }
         let findings = if problems.is_empty() { vec![] } else { vec![Finding::monitor("rows", problems.join("; "))] };
-        Outcome { findings, rows: Some(Box::new(rows)), phases: vec![phase("count", counting)], ..Outcome::default() }
+        let phases = vec![phase("count", counting.elapsed())];
+        Outcome { findings, rows: Some(Box::new(counts)), phases, ..Outcome::default() }
+    }
+
+    /// Keeps what was not seen before, then counts all that was.
+    async fn count_seen(
+        &self,
+        check: &Name,
+        rows: &Arc<Vec<Row>>,
+        look: &Look<'_>,
+        seen: &Arc<SeenRows>,
+    ) -> Result<Rows, String> {
+        let (seen, check, rows, keep_from) =
+            (seen.clone(), check.clone(), rows.clone(), look.policy.keep_from(look.now));
+        let mut windows = look.windows.to_vec();
+        let through = locked(&self.mended).begin(&windows);
+        let (counted, windows) = blocking(move || {
+            let there = rows.len() as u64;
+            let new = seen.add(&check, &rows, keep_from)?.new;
+            if through && new == 0 {
+                // Nothing came that could change what was judged.
+                windows.retain(|window| !window.again);
+            }
+            let counts = match windows.len() > COUNTED_APART_MAX {
+                true => seen.count_windows(&check, &windows, TIMES_AT_ONCE_MAX)?,
+                false => windows.iter().map(|window| count_one(&seen, &check, window)).collect::<Result<_, _>>()?,
+            };
+            Ok((Rows { seen: there, new, counts }, windows))
+        })
+        .await
+        .inspect_err(|_| locked(&self.mended).rows_came())?;
+        let mut mended = locked(&self.mended);
+        if counted.new > 0 {
+            mended.rows_came();
+        }
+        if !mended.through {
+            mended.end(&windows);
+        }
+        Ok(counted)
+    }
+
+    /// Drops old rows once in a while, beside this run and the next ones: a command that decides may take its time.
+    /// Returns what went wrong before.
+    fn drop_old(&self, check: &Name, look: &Look<'_>, seen: &Arc<SeenRows>, rows: Arc<Vec<Row>>) -> Option<String> {
+        let mut state = locked(&self.purge.state);
+        // Not all checks at once after a start.
+        let last = *state.last.get_or_insert_with(|| look.now - PURGE_EVERY + spread(check, PURGE_EVERY));
+        let problem = state.problem.clone();
+        if state.busy || (look.now.since(last) < PURGE_EVERY && !state.more) {
+            return problem;
+        }
+        (state.last, state.more, state.busy) = (Some(look.now), false, true);
+        let work = PurgeWork {
+            check: check.clone(),
+            input: self.input(check, look.policy),
+            needed: look.now - look.policy.needed(),
+            keep_from: look.policy.keep_from(look.now),
+            seen: seen.clone(),
+            rows,
+        };
+        let purge = self.purge.clone();
+        tokio::spawn(async move {
+            let done = purge.run(work).await;
+            let mut state = locked(&purge.state);
+            state.busy = false;
+            (state.more, state.problem) = done.map_or_else(|why| (false, Some(why)), |more| (more, None));
+        });
+        problem
     }
 
     /// What a purge command is told: the same as a command that prints rows.
@@ -228,35 +335,36 @@ impl Query {
             "checker": short(check), "query": self.query, "source": policy.source.as_str(), "extra": policy.extra,
         })
     }
+}
 
-    /// Drops old rows, once in a while.
-    async fn purge(&self, run: &Run<'_>, look: &Look<'_>, seen: &Arc<SeenRows>) -> Result<(), String> {
-        let last = match self.purged_at.load(Ordering::Relaxed) {
-            // Not all checks at once after a start.
-            0 => look.now - PURGE_EVERY + spread(run.check, PURGE_EVERY),
-            last => Timestamp::from_micros(last),
+/// What is dropped, and for whom.
+struct PurgeWork {
+    check: Name,
+    /// What a command is told.
+    input: Value,
+    /// No row from after this is dropped.
+    needed: Timestamp,
+    /// Rows from before this are, unless a command decides.
+    keep_from: Timestamp,
+    seen: Arc<SeenRows>,
+    /// What the query answers now stays: it would be new again.
+    rows: Arc<Vec<Row>>,
+}
+
+impl Purge {
+    /// Drops old rows; whether there are more.
+    async fn run(&self, work: PurgeWork) -> Result<bool, String> {
+        let before = match &self.command {
+            None => Some(work.keep_from),
+            Some(command) => decided(command, &work.input).await?.map(|before| before.min(work.needed)),
         };
-        self.purged_at.store(last.as_micros(), Ordering::Relaxed);
-        if look.now.since(last) < PURGE_EVERY {
-            return Ok(());
-        }
-        let needed = look.now - look.policy.needed();
-        let before = match &self.purge {
-            None => Some(look.policy.keep_from(look.now)),
-            Some(command) => {
-                decided(command, &self.input(run.check, look.policy)).await?.map(|before| before.min(needed))
-            }
-        };
-        let mut through = true;
-        if let Some(before) = before {
-            let (seen, check) = (seen.clone(), run.check.clone());
-            let purged = blocking(move || seen.purge(&check, before, PURGED_MAX)).await?;
-            through = purged < PURGED_MAX as u64;
-        }
-        if through {
-            self.purged_at.store(look.now.as_micros(), Ordering::Relaxed);
-        }
-        Ok(())
+        let Some(before) = before else { return Ok(false) };
+        blocking(move || {
+            let keep = work.rows.iter().map(|row| row.key.clone()).collect();
+            let purged = work.seen.purge(&work.check, before, PURGED_MAX, &keep)?;
+            Ok(purged >= PURGED_MAX as u64)
+        })
+        .await
     }
 }
 
@@ -284,47 +392,20 @@ async fn decided(command: &Command, input: &Value) -> Result<Option<Timestamp>, 
 }
 
 /// Counts the rows of one answer, each key once.
-fn count_alone(rows: Vec<Row>, windows: &[Window]) -> Rows {
+fn count_alone(rows: &[Row], windows: &[Window]) -> Rows {
     let mut keys = BTreeSet::new();
-    let seen = rows.len() as u64;
-    let mut times: Vec<Timestamp> =
-        rows.into_iter().filter(|row| keys.insert(row.key.clone())).map(|r| r.time).collect();
+    let mut times: Vec<Timestamp> = rows.iter().filter(|row| keys.insert(&row.key)).map(|row| row.time).collect();
     times.sort();
-    Rows { seen, new: times.len() as u64, counts: count(&times, windows) }
+    Rows { seen: rows.len() as u64, new: times.len() as u64, counts: count(&times, windows) }
 }
 
-/// Keeps what was not seen before, then counts all that was.
-async fn count_seen(check: Name, rows: Vec<Row>, look: &Look<'_>, seen: Arc<SeenRows>) -> Result<Rows, String> {
-    let keep_from = look.policy.keep_from(look.now);
-    let mut windows = look.windows.to_vec();
-    blocking(move || {
-        let there = rows.len() as u64;
-        let added = seen.add(&check, &rows, keep_from)?;
-        if added.new == 0 {
-            // Nothing came that could change what was judged.
-            windows.retain(|window| !window.again);
-        }
-        let from = windows.iter().map(|w| w.from).min();
-        let until = windows.iter().map(|w| w.until).max();
-        let apart = || {
-            let one = |w: &Window| {
-                let count = seen.count(&check, w.from, w.until)?;
-                Ok(watchbell_core::model::Counted { line: w.line, minute: w.minute, count })
-            };
-            windows.iter().map(one).collect::<Result<Vec<_>, String>>()
-        };
-        let counts = match (from, until) {
-            (Some(from), Some(until)) if windows.len() > COUNTED_APART_MAX => {
-                match seen.times(&check, from, until, TIMES_AT_ONCE_MAX) {
-                    Ok(times) => count(&times, &windows),
-                    Err(_) => apart()?,
-                }
-            }
-            _ => apart()?,
-        };
-        Ok(Rows { seen: there, new: added.new, counts })
-    })
-    .await
+fn count_one(seen: &SeenRows, check: &Name, window: &Window) -> Result<Counted, String> {
+    let count = seen.count(check, window.from, window.until)?;
+    Ok(Counted { line: window.line, minute: window.minute, count })
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {

@@ -194,7 +194,7 @@ async fn bad_answers_are_told_apart() {
         let (is_away, text) = match &trouble {
             Trouble::Away(text) => (true, text),
             Trouble::Wrong(text) => (false, text),
-            Trouble::Slow(text) => panic!("{query}: {text}"),
+            Trouble::Slow(text) | Trouble::Broken(text) => panic!("{query}: {text}"),
         };
         assert!(is_away == away && text.contains(part), "{query}: {trouble:?}");
         assert!(!text.contains(SECRET) && !text.contains('\n'), "{query}: {text}");

@@ -243,7 +243,7 @@ impl Work {
         match state.as_str() {
             "HYT00" | "57014" | "S1T00" => slow(self.timeout),
             state if ["08", "28", "IM"].iter().any(|class| state.starts_with(class)) || state == "HYT01" => {
-                Trouble::Away(format!("the connection was lost: {said}"))
+                Trouble::Broken(format!("the connection was lost: {said}"))
             }
             _ => Trouble::Wrong(said),
         }

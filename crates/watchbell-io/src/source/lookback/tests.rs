@@ -5,7 +5,7 @@ use crate::{query::sources, shared::Shared, source::KINDS};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::atomic::AtomicU32,
+    sync::atomic::{AtomicU32, Ordering},
 };
 use watchbell_core::{
     config::{Config, InputFile, Kinds, LoadOptions, Loaded, render},
@@ -69,6 +69,17 @@ impl Place {
     async fn counts(&self, minute: Timestamp) -> Vec<u64> {
         let outcome = self.look(&self.policy().windows_at(minute), minute).await;
         outcome.rows.unwrap_or_else(|| panic!("{:?}", outcome.findings)).counts.iter().map(|c| c.count).collect()
+    }
+
+    /// Old rows are dropped beside the runs.
+    async fn stored_becomes(&self, rows: u64, what: &str) {
+        for _ in 0..400 {
+            if self.stored() == rows {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("{} rows in place of {rows}: {what}", self.stored());
     }
 
     fn stored(&self) -> u64 {
@@ -138,6 +149,30 @@ async fn many_windows_hold_what_each_holds() {
     assert_eq!(counts, [at_once.counts[0]]);
 }
 
+/// S2.7: rows are stored before a result counts. A run whose result is lost must not leave them unseen: minutes that held
+/// too few are counted again until the engine went on after a count.
+#[tokio::test]
+async fn late_rows_mend_although_a_result_was_lost() {
+    let place = Place::orders(EXPECT);
+    let minute = Duration::from_secs(60);
+    let due = |minute: Timestamp| place.policy().windows_at(minute);
+    let again = Window { again: true, ..due(NOW - minute)[0] };
+    let all = |minute| due(minute).into_iter().chain([again]).collect::<Vec<_>>();
+    let counted = async |windows: &[Window], now| {
+        let rows = place.look(windows, now).await.rows.unwrap();
+        rows.counts.iter().any(|counted| counted.minute == again.minute)
+    };
+    assert!(counted(&all(NOW), NOW).await, "whether something came before is not known");
+    assert!(!counted(&all(NOW + minute), NOW + minute).await, "nothing came");
+    place.sql(&format!("INSERT INTO orders VALUES (1, {})", secs(100)));
+    assert!(counted(&all(NOW + minute * 2), NOW + minute * 2).await);
+    // The same minute is asked for again: its result was lost.
+    for _ in 0..3 {
+        assert!(counted(&all(NOW + minute * 2), NOW + minute * 3).await);
+    }
+    assert!(!counted(&all(NOW + minute * 4), NOW + minute * 4).await, "the engine went on");
+}
+
 /// What can't be asked or read judges nothing, and says what is wrong; only a source that is away is the source's fault.
 #[tokio::test]
 async fn what_fails_judges_nothing() {
@@ -179,6 +214,7 @@ async fn what_is_left_out_is_told() {
     for part in ["milliseconds", "4 rows"] {
         assert!(text.contains(part), "{part}: {text}");
     }
+    assert_eq!(text.matches("rows_max").count(), 1, "told once: {text}");
     assert_eq!(outcome.rows.unwrap().counts[0].count, 1);
 }
 
@@ -191,13 +227,73 @@ async fn old_rows_are_dropped() {
     assert_eq!(place.stored(), 2);
     place.sql("DELETE FROM orders");
     place.counts(NOW + Duration::from_secs(7200)).await;
-    assert_eq!(place.stored(), 0);
+    place.stored_becomes(0, "an hour is over").await;
     // Ten look-backs of a day, and the window before them, are needed whatever the retention is.
     let place = Place::orders("retention = '1h'\nexpect = [{ lookback = '1d', min = 1 }]");
-    place.sql(&format!("INSERT INTO orders VALUES (1, {})", secs(10 * 86_400)));
+    place.sql(&format!("INSERT INTO orders VALUES (1, {}), (2, {})", secs(10 * 86_400), secs(11 * 86_400)));
     place.counts(NOW).await;
+    place.sql("DELETE FROM orders");
     place.counts(NOW + Duration::from_secs(7200)).await;
-    assert_eq!(place.stored(), 1);
+    place.stored_becomes(1, "the one that is needed").await;
+}
+
+/// S2.5, S2.9: a key that outlives its retention keeps its first time: with the present as its time it would be new
+/// again. Once the query does not answer it any more it goes.
+#[tokio::test]
+async fn what_is_still_answered_is_not_dropped() {
+    let hour = Duration::from_secs(3600);
+    let place = Place::new(
+        &format!("query = 'SELECT id, strftime(\"%s\", \"now\") FROM orders'\nretention = '1h'\n{EXPECT}"),
+        "url = 'sqlite:w.db'",
+    );
+    place.sql("CREATE TABLE orders (id INTEGER); INSERT INTO orders VALUES (1), (2), (3)");
+    let now = Timestamp::from_jiff(jiff::Timestamp::now());
+    place.look(&[], now).await;
+    place.sql("DELETE FROM orders WHERE id = 2");
+    // The first run after the start may be one at which nothing is dropped.
+    let outcome = place.look(&[], now + hour * 3).await;
+    place.stored_becomes(2, "only what is not answered any more").await;
+    assert_eq!(outcome.rows.unwrap().new, 0);
+    let outcome = place.look(&[], now + hour * 6).await;
+    assert_eq!(outcome.rows.unwrap().new, 0);
+    place.sql("DELETE FROM orders");
+    for _ in 0..400 {
+        // While rows are dropped after one run, the next one drops none.
+        place.look(&[], now + hour * 9).await;
+        if place.stored() == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("they are not answered any more, and are still there");
+}
+
+/// S2.9: a purge command that hangs costs no run its counts, and is not begun again before its hour.
+#[tokio::test]
+async fn a_purge_that_hangs_or_fails_costs_nothing() {
+    let later = NOW + Duration::from_secs(7200);
+    for (command, told) in
+        [("echo x >> asked; sleep 600", ""), ("echo x >> asked; echo no >&2; exit 1", "no rows were dropped: no")]
+    {
+        let place = Place::orders(&format!("timeout = '2s'\npurge = '{command}'\n{EXPECT}"));
+        place.sql(&format!("INSERT INTO orders VALUES (1, {})", secs(10)));
+        place.look(&[], NOW).await;
+        let asked = || std::fs::read_to_string(place.folder.join("asked")).unwrap_or_default();
+        for minute in 0..5 {
+            let begun = Instant::now();
+            let outcome = place.look(&place.policy().windows_at(NOW), later + Duration::from_secs(minute * 60)).await;
+            assert_eq!(outcome.rows.unwrap_or_else(|| panic!("{:?}", outcome.findings)).counts[0].count, 1);
+            assert!(begun.elapsed() < Duration::from_secs(2), "{command}");
+            while asked().is_empty()
+                || (minute == 0 && !told.is_empty() && begun.elapsed() < Duration::from_millis(500))
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let said: Vec<&str> = outcome.findings.iter().map(|finding| finding.message.as_str()).collect();
+            assert!(minute == 0 || told.is_empty() && said.is_empty() || said[0].contains(told), "{command}: {said:?}");
+        }
+        assert_eq!(asked(), "x\n", "{command}");
+    }
 }
 
 /// S2.9: a command decides instead, and what it gets; what is needed stays, whatever it says.
@@ -211,7 +307,7 @@ async fn a_command_decides_what_is_dropped() {
         (format!("{}", later.as_secs()), 1),
     ];
     for (says, left) in table {
-        let purge = format!("cat > asked.json; echo \\\"{}\\\"", says.replace('\\', "\\\\\\"));
+        let purge = format!("cat > asked.json; echo \\\"{}\\\"; touch done", says.replace('\\', "\\\\\\"));
         let place = Place::orders(&format!("extra = {{ team = 'shop' }}\npurge = \"{purge}\"\n{EXPECT}"));
         place.sql(&format!(
             "INSERT INTO orders VALUES (1, {}), (2, {}), (3, {})",
@@ -220,9 +316,13 @@ async fn a_command_decides_what_is_dropped() {
             secs(90_000)
         ));
         place.counts(NOW).await;
+        place.sql("DELETE FROM orders");
         let outcome = place.look(&place.policy().windows_at(later), later).await;
         assert!(outcome.findings.is_empty(), "{says}: {outcome:?}");
-        assert_eq!(place.stored(), left, "{says}");
+        place.stored_becomes(left, &says).await;
+        while !place.folder.join("done").exists() {
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
         let asked: Value = serde_json::from_slice(&std::fs::read(place.folder.join("asked.json")).unwrap()).unwrap();
         let expect = json!({
             "checker": "orders", "query": "SELECT id, at FROM orders", "source": "w", "extra": { "team": "shop" },
@@ -231,8 +331,17 @@ async fn a_command_decides_what_is_dropped() {
     }
     let place = Place::orders(&format!("purge = \"echo nonsense\"\n{EXPECT}"));
     place.counts(NOW).await;
-    let outcome = place.look(&[], later).await;
-    assert!(outcome.findings[0].message.contains("`nonsense`"), "{outcome:?}");
+    place.look(&[], later).await;
+    // It is told by the next run that ends after it.
+    for _ in 0..400 {
+        let outcome = place.look(&[], later).await;
+        if let Some(finding) = outcome.findings.first() {
+            assert!(finding.message.contains("`nonsense`"), "{outcome:?}");
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("nothing is said of it");
 }
 
 /// A store that can't be written judges nothing: what is not kept is not counted.

@@ -33,9 +33,12 @@ use super::{StoreError, local, open_file, schema, sync_dir};
 use hash::Salt;
 use readers::Readers;
 use rusqlite::{Connection, OpenFlags, params};
-use std::{os::unix::fs::MetadataExt, path::Path};
+use std::{collections::HashSet, os::unix::fs::MetadataExt, path::Path, time::Duration};
 use tables::Fresh;
-use watchbell_core::model::{Name, Row, Timestamp};
+use watchbell_core::{
+    model::{Counted, Name, Row, Timestamp, Window},
+    state::lookback::count,
+};
 use writer::{Work, Writer};
 
 /// So many rows of one result are written at a time: between two such steps other checkers have their turn.
@@ -46,6 +49,9 @@ const WRITER_CACHE_KIB: i64 = 16 << 10;
 const WAL_PAGES: u32 = 2_000;
 /// A write-ahead log that grew is cut back to this many bytes.
 pub const WAL_BYTES_MAX: u32 = 32 << 20;
+
+/// Times are stored to this.
+const MICROSECOND: Duration = Duration::from_micros(1);
 
 /// What became of a result's rows; the others were seen before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -128,20 +134,63 @@ impl SeenRows {
     /// # Errors
     /// There are more than `max`, or the database can't be read.
     pub fn times(&self, checker: &Name, from: Timestamp, to: Timestamp, max: usize) -> Result<Vec<Timestamp>, String> {
-        const SQL: &str = "SELECT time FROM seen WHERE checker = (SELECT id FROM checker WHERE name = ?1)
-            AND time > ?2 AND time < ?3 ORDER BY time LIMIT ?4";
-        let limit = i64::try_from(max).unwrap_or(i64::MAX).saturating_add(1);
-        let found = self.readers.with(|conn| {
-            let mut statement = conn.prepare_cached(SQL)?;
-            let times = params![checker.as_str(), from.as_micros(), to.as_micros(), limit];
-            statement.query_map(times, |r| r.get(0).map(Timestamp::from_micros))?.collect::<Result<Vec<_>, _>>()
-        })?;
+        let found = self.first_times(checker, from, to, max.saturating_add(1))?;
         if found.len() > max {
             return Err(format!(
                 "`{checker}` has more than {max} rows between {from} and {to}: ask for a shorter time"
             ));
         }
         Ok(found)
+    }
+
+    /// The first `max` of these.
+    fn first_times(
+        &self,
+        checker: &Name,
+        from: Timestamp,
+        to: Timestamp,
+        max: usize,
+    ) -> Result<Vec<Timestamp>, String> {
+        const SQL: &str = "SELECT time FROM seen WHERE checker = (SELECT id FROM checker WHERE name = ?1)
+            AND time > ?2 AND time < ?3 ORDER BY time LIMIT ?4";
+        let limit = i64::try_from(max).unwrap_or(i64::MAX);
+        self.readers.with(|conn| {
+            let mut statement = conn.prepare_cached(SQL)?;
+            let times = params![checker.as_str(), from.as_micros(), to.as_micros(), limit];
+            statement.query_map(times, |r| r.get(0).map(Timestamp::from_micros))?.collect()
+        })
+    }
+
+    /// How many rows of a checker each window holds, their ends excluded. The times of all of them are read once, at most
+    /// `slice_max` at a time: between two such steps others have their turn, and memory does not grow with the rows.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub fn count_windows(&self, checker: &Name, windows: &[Window], slice_max: usize) -> Result<Vec<Counted>, String> {
+        let mut counts = count(&[], windows);
+        let ends = windows.iter().map(|w| w.from).min().zip(windows.iter().map(|w| w.until).max());
+        let Some((mut from, until)) = ends else { return Ok(counts) };
+        let mut add = |times: &[Timestamp], rows_each: u64| {
+            for (sum, more) in counts.iter_mut().zip(count(times, windows)) {
+                sum.count += more.count * rows_each;
+            }
+        };
+        loop {
+            let mut times = self.first_times(checker, from, until, slice_max)?;
+            let last = times.last().copied().filter(|_| times.len() >= slice_max);
+            let Some(last) = last else {
+                add(&times, 1);
+                return Ok(counts);
+            };
+            // What else has the last time belongs to the next slice, unless the whole slice has no other.
+            times.retain(|time| *time < last);
+            add(&times, 1);
+            from = last - MICROSECOND;
+            if times.is_empty() {
+                add(&[last], self.count(checker, from, last + MICROSECOND)?);
+                from = last;
+            }
+        }
     }
 
     /// How many rows of a checker have `from < time < to`.
@@ -157,21 +206,49 @@ impl SeenRows {
         })
     }
 
-    /// Removes rows of a checker from before a time, the oldest first and at most `max_rows`; how many.
+    /// Removes rows of a checker from before a time, the oldest first and at most `max_rows`; how many. Those with a key
+    /// in `keep` stay.
     ///
     /// # Errors
     /// They could not be removed, or not all of them.
-    pub fn purge(&self, checker: &Name, before: Timestamp, max_rows: usize) -> Result<u64, String> {
-        let (before, mut gone) = (before.as_micros(), 0);
+    pub fn purge(
+        &self,
+        checker: &Name,
+        before: Timestamp,
+        max_rows: usize,
+        keep: &HashSet<String>,
+    ) -> Result<u64, String> {
+        let (mut after, mut gone) = (None, 0);
         while gone < max_rows as u64 {
             let rows_max = STEP_ROWS_MAX.min(max_rows - usize::try_from(gone).unwrap_or(max_rows));
-            let step = self.writer()?.ask(checker, Work::Purge { before, rows_max })?;
-            gone += step;
-            if step < rows_max as u64 {
+            let mut old = self
+                .readers
+                .with(|conn| tables::oldest(conn, checker, before.as_micros(), after.as_ref(), rows_max))?;
+            let whole = old.len() < rows_max;
+            after = old.last().cloned();
+            old.retain(|(_, key)| !keep.contains(key));
+            if !old.is_empty() {
+                gone += self.writer()?.ask(checker, Work::Purge(old))?;
+            }
+            if whole {
                 break;
             }
         }
         Ok(gone)
+    }
+
+    /// Removes the checkers that `gone` names whose rows are all from before a time, or that have none; which.
+    ///
+    /// # Errors
+    /// One could not be removed; others may be gone.
+    pub fn forget_old(&self, gone: impl Fn(&Name) -> bool, before: Timestamp) -> Result<Vec<Name>, String> {
+        let old = |last: Option<(Timestamp, Timestamp)>| last.is_none_or(|(_, last)| last < before);
+        let mut forgotten = Vec::new();
+        for (name, _, _) in self.checkers()?.into_iter().filter(|(name, _, ends)| gone(name) && old(*ends)) {
+            self.forget(&name)?;
+            forgotten.push(name);
+        }
+        Ok(forgotten)
     }
 
     /// Removes a checker and all of its rows, in steps between which others have their turn.

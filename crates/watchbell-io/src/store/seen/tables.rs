@@ -145,33 +145,44 @@ fn counted(conn: &Connection, checker: i64, more: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Removes at most `rows_max` rows of a checker that are older than `before` (all: whatever their time), the oldest
-/// first, and says how many. `hash` is the database's.
+/// The time and key of a row.
+pub(super) type Place = (i64, String);
+
+/// The first `max` rows of a checker that are older than `before`, those up to and with `after` left out.
+pub(super) fn oldest(
+    conn: &Connection,
+    name: &str,
+    before: i64,
+    after: Option<&Place>,
+    max: usize,
+) -> rusqlite::Result<Vec<Place>> {
+    const SQL: &str = "SELECT time, key FROM seen WHERE checker = (SELECT id FROM checker WHERE name = ?1)
+        AND (time, key) > (?2, ?3) AND time < ?4 ORDER BY time, key LIMIT ?5";
+    // No key is before the empty one, and none has the earliest time.
+    let (time, key) = after.map_or((i64::MIN, ""), |(time, key)| (*time, key.as_str()));
+    let read = |r: &rusqlite::Row<'_>| Ok((r.get(0)?, r.get(1)?));
+    let limit = i64::try_from(max).unwrap_or(i64::MAX);
+    conn.prepare_cached(SQL)?.query_map(params![name, time, key, before, limit], read)?.collect()
+}
+
+/// Removes rows of a checker and says how many were there. `hash` is the database's.
 pub(super) fn purge(
     conn: &Connection,
     name: &str,
-    before: Option<i64>,
-    rows_max: usize,
+    rows: &[Place],
     hash: impl Fn(&str) -> i64,
 ) -> rusqlite::Result<u64> {
     let Some(checker) = checker(conn, name)? else { return Ok(0) };
-    let mut oldest = conn
-        .prepare_cached("SELECT time, key FROM seen WHERE checker = ?1 AND time <= ?2 ORDER BY time, key LIMIT ?3")?;
-    let last = match before {
-        Some(before) => before.checked_sub(1),
-        None => Some(i64::MAX),
-    };
-    let Some(last) = last else { return Ok(0) };
-    let limit = i64::try_from(rows_max).unwrap_or(i64::MAX);
-    let read = |r: &rusqlite::Row<'_>| Ok((r.get::<_, i64>(0)?, r.get::<_, String>(1)?));
-    let rows = oldest.query_map([checker, last, limit], read)?.collect::<Result<Vec<_>, _>>()?;
-    let Some((time, key)) = rows.last() else { return Ok(0) };
-    conn.prepare_cached("DELETE FROM seen WHERE checker = ?1 AND (time, key) <= (?2, ?3)")?
-        .execute(params![checker, time, key])?;
     let twins = has_twins(conn, checker)?;
+    let mut seen = conn.prepare_cached("DELETE FROM seen WHERE checker = ?1 AND time = ?2 AND key = ?3")?;
     let mut twin = conn.prepare_cached("DELETE FROM twin WHERE checker = ?1 AND key = ?2")?;
     let mut slots = Vec::with_capacity(rows.len());
-    for (_, key) in &rows {
+    let mut gone = 0;
+    for (time, key) in rows {
+        if seen.execute(params![checker, time, key])? == 0 {
+            continue;
+        }
+        gone += 1;
         if !twins || twin.execute(params![checker, key])? == 0 {
             slots.push(slot(checker, hash(key)));
         }
@@ -181,8 +192,8 @@ pub(super) fn purge(
     for id in slots {
         free.execute([id])?;
     }
-    counted(conn, checker, -i64::try_from(rows.len()).unwrap_or(i64::MAX))?;
-    Ok(rows.len() as u64)
+    counted(conn, checker, -gone)?;
+    Ok(gone.cast_unsigned())
 }
 
 /// Removes at most `rows_max` rows of a checker, and its name with the last of them.
@@ -192,7 +203,7 @@ pub(super) fn forget(
     rows_max: usize,
     hash: impl Fn(&str) -> i64,
 ) -> rusqlite::Result<u64> {
-    let gone = purge(conn, name, None, rows_max, hash)?;
+    let gone = purge(conn, name, &oldest(conn, name, i64::MAX, None, rows_max)?, hash)?;
     if gone < rows_max as u64 {
         conn.prepare_cached("DELETE FROM checker WHERE name = ?1")?.execute([name])?;
     }

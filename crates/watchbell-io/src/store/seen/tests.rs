@@ -42,6 +42,10 @@ fn stored(rows: &SeenRows, checker: &Name) -> BTreeMap<String, i64> {
         .unwrap()
 }
 
+fn none() -> HashSet<String> {
+    HashSet::new()
+}
+
 /// What must always hold between the tables.
 fn assert_sound(rows: &SeenRows) {
     let wrong: Vec<String> = rows
@@ -169,11 +173,11 @@ fn a_purge_takes_what_is_older() {
     for checker in [&name(), &other] {
         rows.add(checker, &result, at(0)).unwrap();
     }
-    assert_eq!(rows.purge(&name(), at(20), 5).unwrap(), 5);
+    assert_eq!(rows.purge(&name(), at(20), 5, &none()).unwrap(), 5);
     assert_eq!(rows.count(&name(), at(-1), at(5)).unwrap(), 0);
-    assert_eq!(rows.purge(&name(), at(20), 500).unwrap(), 15);
-    assert_eq!(rows.purge(&name(), at(20), 500).unwrap(), 0);
-    assert_eq!(rows.purge(&Name::new("nobody"), at(20), 500).unwrap(), 0);
+    assert_eq!(rows.purge(&name(), at(20), 500, &none()).unwrap(), 15);
+    assert_eq!(rows.purge(&name(), at(20), 500, &none()).unwrap(), 0);
+    assert_eq!(rows.purge(&Name::new("nobody"), at(20), 500, &none()).unwrap(), 0);
     assert_eq!(
         rows.checkers().unwrap(),
         [(name(), 80, Some((at(20), at(99)))), (other.clone(), 100, Some((at(0), at(99))))]
@@ -184,9 +188,66 @@ fn a_purge_takes_what_is_older() {
     rows.forget(&name()).unwrap();
     rows.forget(&Name::new("nobody")).unwrap();
     assert_eq!(rows.checkers().unwrap().len(), 1);
-    rows.purge(&other, Timestamp::MAX, 1000).unwrap();
+    rows.purge(&other, Timestamp::MAX, 1000, &none()).unwrap();
     assert_eq!(rows.checkers().unwrap(), [(other, 0, None)]);
     assert_sound(&rows);
+}
+
+/// S2.9: what a query still answers stays, or it would be new again; what lies between goes, however much stays before it.
+#[test]
+fn a_purge_passes_over_what_is_kept() {
+    let dir = TempDir::new("seen");
+    let rows = SeenRows::open(&file(&dir)).unwrap();
+    let result: Vec<Row> = (0..100).map(|n| row(&format!("{n}"), n / 10)).collect();
+    rows.add(&name(), &result, at(0)).unwrap();
+    let keep: HashSet<String> = (0..40).chain([55]).map(|n| n.to_string()).collect();
+    assert_eq!(rows.purge(&name(), at(6), 7, &keep).unwrap(), 7);
+    assert_eq!(rows.purge(&name(), at(6), 500, &keep).unwrap(), 12);
+    let left: Vec<String> = stored(&rows, &name()).into_keys().collect();
+    let mut expected: Vec<String> = (0..40).chain([55]).chain(60..100).map(|n| n.to_string()).collect();
+    expected.sort();
+    assert_eq!(left, expected);
+    assert_sound(&rows);
+}
+
+/// A checker that the config does not have is forgotten once its rows are old; one that has none at once.
+#[test]
+fn what_is_gone_is_forgotten_when_it_is_old() {
+    let dir = TempDir::new("seen");
+    let rows = SeenRows::open(&file(&dir)).unwrap();
+    for (checker, secs) in [("old", 10), ("new", 30), ("kept", 10), ("empty", 10)] {
+        rows.add(&Name::new(checker), &[row("a", 5), row("b", secs)], at(0)).unwrap();
+    }
+    rows.purge(&Name::new("empty"), at(99), 9, &none()).unwrap();
+    let gone = |name: &Name| name.as_str() != "kept";
+    assert_eq!(rows.forget_old(gone, at(20)).unwrap(), [Name::new("empty"), Name::new("old")]);
+    let left: Vec<Name> = rows.checkers().unwrap().into_iter().map(|(name, ..)| name).collect();
+    assert_eq!(left, [Name::new("kept"), Name::new("new")]);
+    assert_sound(&rows);
+}
+
+/// S2.6: what many windows hold is the same, however few times are read at a time, and however many share one.
+#[test]
+fn windows_are_counted_in_slices() {
+    let dir = TempDir::new("seen");
+    let rows = SeenRows::open(&file(&dir)).unwrap();
+    let result: Vec<Row> = (0..200).map(|n| row(&format!("{n}"), [n / 20, 5, n / 3][n as usize % 3])).collect();
+    rows.add(&name(), &result, at(-1)).unwrap();
+    let windows: Vec<Window> = (0..70)
+        .flat_map(|n| [(n, 1), (n, 9), (n, 40), (70 - n, 3)])
+        .map(|(n, len)| Window { line: 0, minute: at(n), from: at(n - len), until: at(n), again: false })
+        .collect();
+    let one = |w: &Window| rows.count(&name(), w.from, w.until).unwrap();
+    let expected: Vec<u64> = windows.iter().map(one).collect();
+    for slice in [1, 2, 7, 80, 199, 200, 201, 9999] {
+        let counts = rows.count_windows(&name(), &windows, slice).unwrap();
+        assert_eq!(counts.iter().map(|c| c.count).collect::<Vec<_>>(), expected, "{slice}");
+        assert_eq!(
+            counts.iter().map(|c| c.minute).collect::<Vec<_>>(),
+            windows.iter().map(|w| w.minute).collect::<Vec<_>>()
+        );
+    }
+    assert_eq!(rows.count_windows(&name(), &[], 5).unwrap(), []);
 }
 
 /// S2.5: keys with the same hash are different keys.
@@ -203,7 +264,7 @@ fn a_collision_loses_no_row() {
         assert_eq!(rows.count(&name(), at(-1), at(7)).unwrap(), 100);
         assert_sound(&rows);
         // The one that has the slot may go before its twins, and come again after.
-        assert_eq!(rows.purge(&name(), at(3), 1000).unwrap(), 44);
+        assert_eq!(rows.purge(&name(), at(3), 1000, &none()).unwrap(), 44);
         assert_sound(&rows);
         assert_eq!(rows.add(&name(), &later, at(0)).unwrap().new, 44);
         assert_sound(&rows);
@@ -259,7 +320,7 @@ fn it_does_what_a_map_does() {
                         known.iter().filter(|(_, t)| **t < before.as_micros()).map(|(k, t)| (*t, k.clone())).collect();
                     old.sort_unstable();
                     old.truncate(max);
-                    assert_eq!(rows.purge(checker, before, max).unwrap(), old.len() as u64);
+                    assert_eq!(rows.purge(checker, before, max, &none()).unwrap(), old.len() as u64);
                     for (_, key) in &old {
                         known.remove(key);
                     }

@@ -6,7 +6,7 @@
 
 use super::{
     hash::Salt,
-    tables::{self, Fresh},
+    tables::{self, Fresh, Place},
     told,
 };
 use crate::store::StoreError;
@@ -30,8 +30,8 @@ pub const GROUP_ROWS_MAX: usize = 20_000;
 pub(super) enum Work {
     /// Store what is new; the answer is how many rows.
     Add(Vec<Fresh>),
-    /// Remove at most `rows_max` rows older than `before`; the answer is how many.
-    Purge { before: i64, rows_max: usize },
+    /// Remove these rows; the answer is how many were there.
+    Purge(Vec<Place>),
     /// Remove at most `rows_max` rows, and the checker with the last; the answer is how many.
     Forget { rows_max: usize },
 }
@@ -40,7 +40,8 @@ impl Work {
     fn rows(&self) -> usize {
         match self {
             Work::Add(rows) => rows.len(),
-            Work::Purge { rows_max, .. } | Work::Forget { rows_max } => *rows_max,
+            Work::Purge(rows) => rows.len(),
+            Work::Forget { rows_max } => *rows_max,
         }
     }
 }
@@ -170,7 +171,7 @@ fn run(conn: &Connection, job: &Job, salt: Salt) -> rusqlite::Result<u64> {
     let hash = |key: &str| salt.hash(key.as_bytes());
     match &job.work {
         Work::Add(rows) => tables::add(conn, &job.checker, rows),
-        Work::Purge { before, rows_max } => tables::purge(conn, &job.checker, Some(*before), *rows_max, hash),
+        Work::Purge(rows) => tables::purge(conn, &job.checker, rows, hash),
         Work::Forget { rows_max } => tables::forget(conn, &job.checker, *rows_max, hash),
     }
 }
