@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config;
 mod direct;
 pub mod engine;
+mod forget;
 pub mod handle;
 pub mod health;
 pub mod queue;
@@ -123,6 +124,7 @@ async fn serve(folder: Folder, read: Read, loaded: Loaded<Program, Channel>) -> 
     let kit: SharedKit = Arc::new(RwLock::new(Arc::new(kit)));
     let (reloads, asked) = mpsc::channel(1);
     let agent = Agent { handle, health: health.clone(), config: Arc::new(RwLock::new(Arc::new(view))), state, reloads };
+    let house = tokio::spawn(forget::keep_house(agent.clone(), kit.clone(), seen.clone()));
     let sending = Sending::default();
     let mut workers = workers(&agent, &kit, shared, seen, &sending);
     let engine = Engine::new(world, health, requests, committer, Box::new(move |order| workers.take(order)));
@@ -141,7 +143,8 @@ async fn serve(folder: Folder, read: Read, loaded: Loaded<Program, Channel>) -> 
     let ended = until_the_end([term, int], engine, keeper).await;
     agent.health.set_stopping();
     systemd::stopping();
-    [queue.abort_handle(), watchdog.abort_handle(), keeping].iter().for_each(|task| task.abort());
+    let tasks = [queue.abort_handle(), watchdog.abort_handle(), house.abort_handle(), keeping];
+    tasks.iter().for_each(|task| task.abort());
     web.stop().await;
     end_in_good_order(&agent, &sending).await;
     ended

@@ -114,7 +114,8 @@ impl Workers {
     }
 }
 
-fn current(kit: &SharedKit) -> Arc<Kit> {
+/// The kit in use now.
+pub fn current(kit: &SharedKit) -> Arc<Kit> {
     kit.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
 }
 
@@ -130,8 +131,13 @@ impl Rows {
         Rows { path: state.join(ROWS_FILE), opened: OnceCell::new() }
     }
 
+    /// Whether there are any.
+    pub fn exist(&self) -> bool {
+        self.path.exists()
+    }
+
     /// Opens it; what fails is tried again by the next who asks.
-    async fn open(&self) -> Result<&Arc<SeenRows>, String> {
+    pub async fn open(&self) -> Result<&Arc<SeenRows>, String> {
         let path = self.path.clone();
         let open = || async move {
             let opened = tokio::task::spawn_blocking(move || SeenRows::open(&path)).await;

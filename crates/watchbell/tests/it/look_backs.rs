@@ -3,8 +3,10 @@
 use crate::place::Place;
 use rustix::process::Signal;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use watchbell_core::model::Action;
+use watchbell_core::model::{Action, Name, Row, Timestamp};
+use watchbell_io::store::seen::SeenRows;
 
 fn now() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
@@ -140,6 +142,60 @@ fn a_test_without_its_source_fails() {
     let text = String::from_utf8_lossy(&tested.stdout).into_owned();
     assert!(text.contains("critical test#source-warehouse: "), "{text}");
     assert_eq!(tested.status.code(), Some(1), "{text}");
+}
+
+/// S2.9: rows of a check that is gone are forgotten once they are old; and not while the config has a mistake.
+#[test]
+fn rows_of_a_check_that_is_gone_are_forgotten() {
+    let broken = Place::new("", "[check.x]\ncommand = 5\n");
+    let whole = Place::new("", SOURCE);
+    for (place, left) in [(&broken, 2), (&whole, 1)] {
+        let file = place.state_folder().join("rows.db");
+        std::fs::create_dir_all(place.state_folder()).unwrap();
+        let rows = SeenRows::open(&file).unwrap();
+        for (check, days) in [("//test/watchbell/gone", 6), ("//test/watchbell/renamed", 4)] {
+            let time = Timestamp::from_secs(now() - days * 86_400);
+            rows.add(&Name::new(check), &[Row { key: "a".to_owned(), time }], Timestamp::ZERO).unwrap();
+        }
+        drop(rows);
+        let _agent = place.start();
+        place.until("a start", || place.state_folder().join("agent.sock").exists());
+        let count = || SeenRows::read_only(&file).unwrap().checkers().unwrap().len();
+        place.until("the right number of checks", || count() == left);
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(count(), left);
+    }
+}
+
+/// S2.10: a source that accepts and says nothing is one fault, however many ask it, more than may run at a time; and what
+/// does not ask it keeps its rhythm.
+#[test]
+fn a_mute_source_starves_nobody() {
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgres://watch@{}/shop", mute.local_addr().unwrap());
+    let mut config = format!("[source.mute]\nurl = \"{url}\"\nconnect_timeout = \"3s\"\n");
+    config += "[check.live]\ncommand = \"echo 1\"\nevery = \"1s\"\n";
+    for n in 0..300 {
+        config += &format!(
+            "[check.c{n}]\nquery = \"q\"\nsource = \"mute\"\nevery = \"10s\"\nexpect = [{{ lookback = \"1m\", min = 1 }}]\n"
+        );
+    }
+    let place = Place::new("", &config);
+    let _agent = place.start();
+    let runs = |name: &str| place.state().checks.get(name).map_or(0, |check| check.durations.count);
+    place.until("the fault", || !place.told().is_empty());
+    let before = runs("//test/watchbell/live");
+    std::thread::sleep(Duration::from_secs(15));
+    let told: BTreeSet<_> = place.told().iter().map(|d| d.event.name.to_string()).collect();
+    assert_eq!(told.into_iter().collect::<Vec<_>>(), ["test#source-mute"]);
+    let state = place.state();
+    let faults: Vec<_> = state.faults.keys().map(|name| name.to_string()).collect();
+    assert_eq!(faults, ["test#source-mute"]);
+    let all = state.checks.iter().filter(|(name, check)| name.contains("/c") && check.durations.count > 0).count();
+    assert_eq!(all, 300, "each was run");
+    // A commit that only says that checks ran takes a second.
+    let live = runs("//test/watchbell/live") - before;
+    assert!(live >= 12, "{live} runs in 15 s");
 }
 
 /// `watchbell test` judges a look-back for any minute, and keeps nothing.
