@@ -425,7 +425,8 @@ mod tests {
         let mut world = World::new(Arc::new(config.assemble().policy), State::default());
         let then = clock::now() - Duration::from_secs(hours * 3600);
         step(&mut world, then, Input::Start { agent_id: "a".into() });
-        let report = Input::Report { check: "//h/watchbell/job".into(), outcome: Box::new(Outcome::default()) };
+        let report =
+            Input::Report { check: "//h/watchbell/job".into(), at: None, outcome: Box::new(Outcome::default()) };
         step(&mut world, then, report);
         let health = Arc::new(Health::default());
         // The door stays open for as long as the test runs.
