@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use std::{collections::BTreeMap, fs, path::Path};
 use watchbell_core::config::{
     Capabilities, Config, InputFile, Key, Kind, Kinds, LoadOptions, Loaded, ROWS_MAX, Reader, Shape, keys::QUERY_KEYS,
-    render,
+    render, to_json,
 };
 
 const AGENT: &str = "[agent]\nname = \"web-1\"\nnotify = [\"ops\"]\n\n[notify.ops]\nkind = \"command\"\ncommand = \"cat\"\n\n\
@@ -37,7 +37,7 @@ const COMMAND: &[Key] = &[
 
 /// A command or a Nagios plugin: the word is the command line.
 fn read_command(r: &mut Reader<'_>) -> Option<String> {
-    r.string_map("env");
+    r.secret_map("env");
     r.string("cwd");
     r.string("user");
     r.string("image");
@@ -236,6 +236,40 @@ fn every_expected_text_has_its_file() {
 #[test]
 fn the_good_file_is_good() {
     assert_eq!(shown(&load(&[("watchbell.toml", AGENT.as_bytes())])), "");
+}
+
+/// What is wrong is told to people, kept in the state and shown over the API: no secret may stand in it, wherever and
+/// however wrong it was written.
+#[test]
+fn no_secret_is_shown() {
+    let agent = "[agent]\ndirectory = .\n[alerter]\nclass = zc.cimaa.slack:Alerter\n";
+    for (path, text) in [
+        ("a.toml", "[notify.a]\nkind = \"slack\"\ntoken = \"xoxb-1\"\n"),
+        ("a.toml", "[notify.a]\nkind = \"slack\"\ntokn = \"xoxb-1\"\n"),
+        ("a.toml", "[notify.a]\nkind = \"slack\"\ntoken = 3 xoxb-1\n"),
+        ("a.toml", "[notify.a]\nkind = \"slack\"\ntoken xoxb-1\n"),
+        ("a.toml", "[notify]\na = { kind = \"slack\", tokn = \"xoxb-1\", chanels = [] }\n"),
+        ("a.toml", "[notify.a]\nkind = \"pagerduty\"\nroutin_key = \"xoxb-1\"\n"),
+        ("a.toml", "[notify.a]\nkind = \"pagerduty\"\nrouting_key = [\"xoxb-1\"]\n"),
+        ("a.toml", "[check.a]\ncommand = \"true\"\nenv = { A = \"xoxb-1\", B = 3 }\n"),
+        ("a.toml", "[check.a]\ncommand = \"true\"\nenvv = { A = \"xoxb-1\" }\n"),
+        ("a.toml", "[source.a]\ncommand = \"true\"\nurl = \"postgres://u:xoxb-1@h/d\"\n"),
+        ("a.toml", "[source.a]\nurl = \"sqlite:/a?key=xoxb-1\"\ncommand = \"true\"\n"),
+        ("watchbell.cfg", &format!("{agent}token = xoxb-1\ntoken = xoxb-2\n")),
+        ("watchbell.cfg", &format!("{agent}token xoxb-1\n")),
+        ("watchbell.cfg", &format!("{agent}tokn = xoxb-1\n")),
+        ("watchbell.cfg", &format!("{agent}key = xoxb-1\n")),
+        ("watchbell.cfg", &format!("{agent}service = xoxb-1\nservice = xoxb-2\n")),
+        ("watchbell.cfg", &format!("{agent}service xoxb-1\n")),
+    ] {
+        let loaded = match path {
+            "watchbell.cfg" => load(&[(path, text.as_bytes())]),
+            _ => load(&[("watchbell.toml", AGENT.as_bytes()), (path, text.as_bytes())]),
+        };
+        let faults: String = loaded.policy.faults.iter().map(|f| format!("{}{}", f.message, f.detail)).collect();
+        let all = format!("{}{}{faults}", shown(&loaded), to_json(&loaded.problems));
+        assert!(!all.contains("xoxb") && all.contains("***"), "{text}\n{all}");
+    }
 }
 
 /// S1.1: two flakes with one name are a config fault that names both files; the one that was there first runs.

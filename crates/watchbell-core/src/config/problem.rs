@@ -35,7 +35,8 @@ pub struct Problem {
     pub hint: Option<String>,
     /// A second place that matters ("first defined here").
     pub related: Option<(Span, String)>,
-    /// The line holds a secret: what stands behind its first `=` or `:` is never shown.
+    /// The line holds a secret, and so does that of [`Problem::related`]: what stands behind its first `=` or `:` is
+    /// never shown, neither by this problem nor by another of the line. (Lines that look like it are masked anyway.)
     pub masked: bool,
 }
 
@@ -69,6 +70,13 @@ impl Problems {
         let at = self.list.len();
         self.list.push(Problem { level, span, message, hint: None, related: None, masked: false });
         &mut self.list[at]
+    }
+
+    /// Masks all that were found after the first `from`.
+    pub fn mask_since(&mut self, from: usize) {
+        for problem in self.list.iter_mut().skip(from) {
+            problem.mask();
+        }
     }
 
     /// How many errors there are.

@@ -1,7 +1,7 @@
 //! Reads one table: typed values out, problems with their places reported, unknown keys found.
 
 use super::{
-    Key, Problem, Problems, Secret,
+    Key, Problem, Problems, Secret, Shape,
     tree::{Entry, Node, Span, Table, Value},
 };
 use regex::Regex;
@@ -66,10 +66,18 @@ impl<'a> Reader<'a> {
         self.table.get(key).map_or(self.table.span, |e| e.value.span)
     }
 
-    /// Reports a problem with a key's value.
+    /// Reports a problem with a key's value, which is not shown if it may hold a secret.
     pub fn error(&mut self, key: &str, message: impl Into<String>) -> &mut Problem {
-        let span = self.span(key);
-        self.problems.error(span, message)
+        let (span, secret) = (self.span(key), self.may_be_secret(key));
+        let problem = self.problems.error(span, message);
+        problem.masked |= secret;
+        problem
+    }
+
+    /// Whether the value of a key may hold a secret, by the shape that it is declared with.
+    fn may_be_secret(&self, key: &str) -> bool {
+        let secret = |shape| matches!(shape, Shape::Secret | Shape::Text | Shape::StringMap);
+        self.known.iter().chain(&self.hidden).any(|k| k.name == key && secret(k.shape))
     }
 
     fn wrong_type(&mut self, node: &Node, key: &str, wanted: &str) {
@@ -86,8 +94,10 @@ impl<'a> Reader<'a> {
             Value::Array(_) if wanted == "a string" => Some("write one text in quotes".to_owned()),
             _ => None,
         };
+        let secret = self.may_be_secret(key);
         let problem = self.problems.error(node.span, format!("`{key}` must be {wanted}, this is {found}"));
         problem.hint = hint;
+        problem.masked |= secret;
     }
 
     /// Reports a missing key.
@@ -250,7 +260,7 @@ impl<'a> Reader<'a> {
         Some(map)
     }
 
-    /// Keys and texts that may be references.
+    /// Keys and texts that may be references; the texts may be secrets themselves.
     pub fn secret_map(&mut self, key: &str) -> Option<BTreeMap<String, Secret>> {
         let entry = self.entry(key)?;
         let Value::Table(table) = &entry.value.value else {
@@ -258,11 +268,13 @@ impl<'a> Reader<'a> {
             return None;
         };
         let mut map = BTreeMap::new();
+        let before = self.problems.list.len();
         for e in &table.entries {
             if let Some(secret) = self.secret_node(&e.value, &e.key, true) {
                 map.insert(e.key.clone(), secret);
             }
         }
+        self.problems.mask_since(before);
         Some(map)
     }
 
@@ -350,7 +362,10 @@ impl<'a> Reader<'a> {
                 continue;
             }
             let near = nearest(&entry.key, self.known.iter().map(|k| k.name));
+            let secret = near.is_some_and(|near| self.may_be_secret(near));
             let problem = self.problems.error(entry.key_span, format!("{} has no key `{}`", self.title, entry.key));
+            // Misspelt, it is as secret as what was meant.
+            problem.masked |= secret;
             let advice = hint(&entry.key);
             match (near, advice) {
                 (Some(name), _) => problem.hint(format!("did you mean `{name}`?")),

@@ -3,7 +3,10 @@
 //!
 //! A problem always shows one line of the file, whatever its span, so that a report stays readable.
 
-use super::{Level, Problem, Problems, SourceFile, tree::Span};
+use super::{
+    Level, Problem, Problems, SourceFile, secret,
+    tree::{FileId, Span},
+};
 use annotate_snippets::{AnnotationKind, Group, Level as Style, Origin, Renderer, Snippet};
 use serde_json::{Value, json};
 use std::{borrow::Cow, ops::Range};
@@ -35,15 +38,11 @@ pub fn render_one(problems: &Problems, problem: &Problem, color: bool) -> String
         Level::Warning => Style::WARNING,
     };
     let mut group = Group::with_title(level.primary_title(clean(&problem.message)));
-    let mut place = Place::of(problems, problem.span);
-    if problem.masked {
-        place = place.map(Place::masked);
-    }
-    if let Some(place) = place {
+    if let Some(place) = Place::of(problems, problem.span, problem.masked) {
         group = place.add_to(group, AnnotationKind::Primary, None);
     }
     if let Some((span, label)) = &problem.related
-        && let Some(place) = Place::of(problems, *span)
+        && let Some(place) = Place::of(problems, *span, problem.masked)
     {
         group = place.add_to(group, AnnotationKind::Context, Some(clean(label)));
     }
@@ -75,19 +74,14 @@ pub fn to_json(problems: &Problems) -> Value {
 }
 
 fn problem_to_json(problems: &Problems, problem: &Problem) -> Value {
-    let mut object = span_to_json(problems, problem.span);
-    if problem.masked
-        && let Some(place) = Place::of(problems, problem.span)
-    {
-        object["source_line"] = json!(place.masked().line);
-    }
+    let mut object = span_to_json(problems, problem.span, problem.masked);
     object["level"] = json!(problem.level);
     object["message"] = json!(problem.message);
     object["hint"] = json!(problem.hint);
     object["related"] = match &problem.related {
         None => Value::Null,
         Some((span, label)) => {
-            let mut related = span_to_json(problems, *span);
+            let mut related = span_to_json(problems, *span, problem.masked);
             related["message"] = json!(label);
             related
         }
@@ -95,15 +89,22 @@ fn problem_to_json(problems: &Problems, problem: &Problem) -> Value {
     object
 }
 
-fn span_to_json(problems: &Problems, span: Span) -> Value {
+/// The line that a problem is about, cut to what a screen may show, without what is secret in it.
+pub fn source_line(problems: &Problems, problem: &Problem) -> Option<String> {
+    line_shown(problems, problem.span, problem.masked)
+}
+
+fn line_shown(problems: &Problems, span: Span, masked: bool) -> Option<String> {
+    Place::of(problems, span, masked).map(|place| place.line.chars().take(SOURCE_LINE_MAX).collect())
+}
+
+fn span_to_json(problems: &Problems, span: Span, masked: bool) -> Value {
     let Some(file) = problems.files.get(span.file.0 as usize) else { return json!({}) };
     let (line, column) = problems.position(span);
     let (end_line, end_column) = problems.position(Span { start: span.end, ..span });
-    let range = line_range(&file.text, span.start);
-    let source_line: String = file.text[range].chars().take(SOURCE_LINE_MAX).collect();
     json!({
         "file": file.path, "line": line, "column": column, "end_line": end_line, "end_column": end_column,
-        "source_line": source_line,
+        "source_line": line_shown(problems, span, masked),
     })
 }
 
@@ -116,22 +117,29 @@ struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    fn of(problems: &'a Problems, span: Span) -> Option<Place<'a>> {
+    /// The line of a span; what is secret in it is masked, or else what `masked` says.
+    fn of(problems: &'a Problems, span: Span, masked: bool) -> Option<Place<'a>> {
         let file = problems.files.get(span.file.0 as usize)?;
         let range = line_range(&file.text, span.start);
+        let masked = masked || holds_a_secret(problems, span.file, &range);
         let line = &file.text[range.clone()];
         let start = boundary(line, span.start.saturating_sub(range.start));
         let end = boundary(line, span.end.saturating_sub(range.start)).max(start);
-        Some(Place { file, line_number: problems.position(span).0, line: Cow::Borrowed(line), marked: start..end })
+        let line_number = problems.position(span).0;
+        let place = Place { file, line_number, line: Cow::Borrowed(line), marked: start..end };
+        Some(if masked { place.masked() } else { place })
     }
 
-    /// The same with what stands behind the first `=` or `:` hidden, or the marked part where there is neither.
+    /// The same with what stands behind the first `=` or `:` hidden; all of it where none stands behind a key.
     fn masked(self) -> Place<'a> {
-        let visible = match self.line.find(['=', ':']) {
-            Some(at) if at < self.marked.end => format!("{} ", &self.line[..=at]),
-            _ => self.line[..self.marked.start].to_owned(),
+        let lead = self.line.len() - self.line.trim_start().len();
+        let key = self.line.find(['=', ':']).filter(|at| !self.line[..*at].trim().contains(char::is_whitespace));
+        let (visible, key_end) = match key {
+            Some(at) => (format!("{} ", &self.line[..=at]), at),
+            None => (self.line[..lead].to_owned(), 0),
         };
-        let marked = visible.len()..visible.len() + MASK.len();
+        let mask = visible.len()..visible.len() + MASK.len();
+        let marked = if self.marked.end <= key_end { self.marked } else { mask };
         Place { line: Cow::Owned(visible + MASK), marked, ..self }
     }
 
@@ -143,6 +151,13 @@ impl<'a> Place<'a> {
         let annotation = kind.span(self.marked).label(label);
         group.element(Snippet::source(self.line).line_start(self.line_number).path(path).annotation(annotation))
     }
+}
+
+/// Whether a line is not to be shown: by how it looks, or because another problem knows of a secret in it.
+fn holds_a_secret(problems: &Problems, file: FileId, line: &Range<usize>) -> bool {
+    let inside = |span: Span| span.file == file && line.start <= span.start && span.start <= line.end;
+    let text = problems.files.get(file.0 as usize).and_then(|f| f.text.get(line.clone()));
+    text.is_some_and(secret::may_stand_in) || problems.list.iter().any(|p| p.masked && inside(p.span))
 }
 
 /// The line that holds a byte, without its line end.
@@ -246,6 +261,18 @@ error: `retry` must be from 0 to 1000, this is -1
             assert!(!all.contains("xoxb"), "{all}");
             assert!(all.contains("***"), "{all}");
         }
+    }
+
+    #[test]
+    fn secrets_show_in_no_other_problem_and_no_second_place() {
+        let text = "a = { b = \"xoxb-1\", c = 1 }\ntoken = \"xoxb-2\"\n";
+        let mut p = problems(text, 4, 5);
+        let file = FileId(0);
+        p.error(Span { file, start: 20, end: 21 }, "c is wrong").related(Span { file, start: 29, end: 34 }, "see here");
+        let shown = |p: &Problems| format!("{}{}{:?}", render(p, false), to_json(p), source_line(p, &p.list[1]));
+        assert!(shown(&p).contains("xoxb-1") && !shown(&p).contains("xoxb-2"), "{}", shown(&p));
+        p.list[0].mask();
+        assert!(!shown(&p).contains("xoxb"), "{}", shown(&p));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! an address can be reached, a filter be compiled or a program be found is for the shell to see.
 
 use super::{
-    Problem, Problems, Reader, Secret,
+    Problems, Reader, Secret,
     agent::join,
     keys::SOURCE_KEYS,
     reader::nearest,
@@ -159,7 +159,6 @@ pub(super) fn read(root: &str, path: &str, entry: &Entry, problems: &mut Problem
             .hint(format!("write `[source.{name}]` and its keys below"));
         return None;
     };
-    let before = problems.list.len();
     let named = name_is_fit(entry, problems);
     let mut r = Reader::new(table, problems, format!("`[source.{name}]`"), SOURCE_KEYS);
     let place = read_place(root, &mut r);
@@ -168,7 +167,6 @@ pub(super) fn read(root: &str, path: &str, entry: &Entry, problems: &mut Problem
     let rows = r.integer("rows_max", 1..=ROWS_MAX).and_then(positive);
     let connect_timeout = connect_timeout(&mut r);
     r.finish();
-    mask_lines(before, problems);
     let policy = SourcePolicy {
         name: Name::new(name),
         file: path.to_owned(),
@@ -178,16 +176,6 @@ pub(super) fn read(root: &str, path: &str, entry: &Entry, problems: &mut Problem
         connect_timeout,
     };
     named.then_some(policy)
-}
-
-/// A secret is not shown by another problem of its line either.
-fn mask_lines(from: usize, problems: &mut Problems) {
-    let line = |problem: &Problem| problems.position(problem.span).0;
-    let secret: Vec<usize> = problems.list[from..].iter().filter(|p| p.masked).map(line).collect();
-    let masked: Vec<bool> = problems.list[from..].iter().map(|p| secret.contains(&line(p))).collect();
-    for (problem, masked) in problems.list[from..].iter_mut().zip(masked) {
-        problem.masked |= masked;
-    }
 }
 
 fn name_is_fit(entry: &Entry, problems: &mut Problems) -> bool {
@@ -314,7 +302,9 @@ fn read_headers(r: &mut Reader<'_>) -> BTreeMap<String, Secret> {
     for entry in &table.entries {
         let fit = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
         if entry.key.is_empty() || !entry.key.chars().all(fit) {
-            let message = format!("{:?} is no name of a header", entry.key);
+            // Who writes `"Authorization: Bearer …"` means the value, too.
+            let name = entry.key.split(':').next().unwrap_or_default();
+            let message = format!("{name:?} is no name of a header");
             r.problems.error(entry.key_span, message).mask().hint("letters, digits and `-`, as `X-Api-Key`");
         }
         if entry.key.eq_ignore_ascii_case("authorization") && matches!(entry.value.value, Value::String(_)) {
@@ -369,7 +359,7 @@ fn read_url(root: &str, r: &mut Reader<'_>) -> (Option<Secret>, Family) {
 }
 
 /// `//user:password@host`, `?password=…`, `PWD=…;`.
-fn holds_password(rest: &str) -> bool {
+pub(super) fn holds_password(rest: &str) -> bool {
     let authority = rest.trim_start_matches('/').split(['/', '?', '#']).next().unwrap_or_default();
     let in_authority = authority.rsplit_once('@').and_then(|(user, _)| user.split_once(':'));
     let named = rest.split(['?', '&', ';', '{', ' ']).filter_map(|part| part.split_once('='));
@@ -383,7 +373,7 @@ fn holds_password(rest: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Level, tree::Table};
+    use crate::config::{Level, Problem, tree::Table};
 
     /// The one source of a text, and its problems as `LEVEL: message`.
     fn read_text(text: &str) -> (Option<SourcePolicy>, Vec<String>) {

@@ -4,7 +4,7 @@
 //! Entries come in the order of the file, dates and times as the text that was written.
 
 use super::{
-    Problems,
+    Problems, secret,
     tree::{Entry, FileId, Node, Span, Table, Value},
 };
 use std::ops::Range;
@@ -23,11 +23,12 @@ pub fn parse(text: &str, file: FileId, problems: &mut Problems) -> Option<Table>
     places.dedup_by_key(|(span, _)| line_of(text, span.start).start);
     drop_echoes(text, &mut places);
     for (span, message) in places.into_iter().take(SYNTAX_ERRORS_MAX) {
-        let secret = key(&text[line_of(text, span.start)]).is_some_and(names_a_secret);
+        let line = &text[line_of(text, span.start)];
+        // PagerDuty's, for all that is known of a file that can't be read.
+        let secret = secret::may_stand_in(line) || key(line) == Some("key");
         let from = problems.list.len();
-        report(text, file, message, span, problems);
+        report(text, file, message, span, secret, problems);
         for problem in problems.list[from..].iter_mut().filter(|_| secret) {
-            // The hint may repeat what was found.
             problem.mask().hint("write `{ env = \"NAME\" }` or `{ file = \"PATH\" }`, never the secret itself");
         }
     }
@@ -83,9 +84,10 @@ const SAYINGS: &[(&str, &str, &str)] = &[
     ("cannot recurse further", "lists or tables are nested too deeply", "nest less than 80 of them"),
 ];
 
-fn report(text: &str, file: FileId, message: &str, span: Range<usize>, problems: &mut Problems) {
+fn report(text: &str, file: FileId, message: &str, span: Range<usize>, secret: bool, problems: &mut Problems) {
     let at = Span { file, start: span.start, end: span.end };
     let word = text.get(span.clone()).unwrap_or_default().trim();
+    let shown = if secret { "***" } else { word };
     if message.starts_with("duplicate key") {
         let problem = problems.error(at, format!("`{}` stands here for the second time", header_or_key(text, &span)));
         problem.hint("remove one of them, or give it another name");
@@ -105,7 +107,7 @@ fn report(text: &str, file: FileId, message: &str, span: Range<usize>, problems:
     }
     let (what, expected) = message.split_once(", expected ").map_or((message, None), |(w, e)| (w, Some(e)));
     if let Some((_, ours, hint)) = SAYINGS.iter().find(|(start, ..)| what.starts_with(start)) {
-        problems.error(at, ours.replace("{}", word)).hint(hint.replace("{}", word));
+        problems.error(at, ours.replace("{}", shown)).hint(hint.replace("{}", shown));
         return;
     }
     let problem = problems.error(at, format!("this is not TOML: {what}"));
@@ -204,13 +206,6 @@ fn first_place(text: &str, span: &Range<usize>) -> Option<Range<usize>> {
         end = line.start;
     }
     found
-}
-
-/// Whether the value of a key is likely to be a secret, so that a broken line must not be repeated in messages.
-fn names_a_secret(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
-    ["token", "password", "secret", "dsn", "bearer", "webhook", "_key"].iter().any(|word| key.contains(word))
-        || key == "key"
 }
 
 struct Converter<'t> {
@@ -330,7 +325,18 @@ mod tests {
 
     #[test]
     fn a_broken_secret_is_not_repeated() {
-        for text in ["token = xoxb-1\n", "token = \"xoxb-1\n", "sentry_dsn = \"xoxb-1\" x\n", "key = xoxb-1"] {
+        for text in [
+            "token = xoxb-1\n",
+            "token = \"xoxb-1\n",
+            "token = truexoxb-1\n",
+            "token xoxb-1\n",
+            "token: xoxb-1\n",
+            "sentry_dsn = \"xoxb-1\" x\n",
+            "key = xoxb-1",
+            "token = \"xoxb-1\"\ntoken = \"xoxb-2\"\n",
+            "url = \"https://a:xoxb-1@b/\n",
+            "headers = { X = \"Bearer xoxb-1\" \n",
+        ] {
             let mut problems = Problems::default();
             let file = problems.add_file("a.toml", text);
             parse(text, file, &mut problems);

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 use watchbell_core::{
-    config::{Key, Kind, Problems, Reader, Shape, toml},
+    config::{Key, Kind, Problems, Reader, Shape, render, toml},
     model::{Action, Delivery, Failure, Receipt},
 };
 
@@ -54,8 +54,8 @@ fn kind(key: &str) -> &'static Kind<Channel> {
     KINDS.iter().find(|k| k.key == key).unwrap_or_else(|| panic!("no kind {key}"))
 }
 
-/// Reads a table of a kind: what came of it, and every problem as `message; hint`.
-fn read(kind: &Kind<Channel>, config: &str) -> (Option<Channel>, Vec<String>) {
+/// Reads a table of a kind: what came of it, and its problems.
+fn read(kind: &Kind<Channel>, config: &str) -> (Option<Channel>, Problems) {
     // Kinds are found in a constant list, so that their keys live as long as readers want.
     let keys = KINDS.iter().find(|k| k.key == kind.key).unwrap().keys;
     let mut problems = Problems::default();
@@ -65,19 +65,24 @@ fn read(kind: &Kind<Channel>, config: &str) -> (Option<Channel>, Vec<String>) {
     reader.declare(keys);
     let channel = (kind.read)(&mut reader);
     reader.finish();
-    let texts = problems.list.iter().map(|p| format!("{}; {}", p.message, p.hint.as_deref().unwrap_or_default()));
-    (channel, texts.collect())
+    (channel, problems)
 }
 
-/// The problems of a table.
+/// The problems of a table, each as `message; hint`.
 pub(crate) fn problems_of(key: &str, config: &str) -> Vec<String> {
-    read(kind(key), config).1
+    let problems = read(kind(key), config).1.list.into_iter();
+    problems.map(|p| format!("{}; {}", p.message, p.hint.unwrap_or_default())).collect()
+}
+
+/// The problems of a table as people see them.
+pub(crate) fn problems_shown(key: &str, config: &str) -> String {
+    render(&read(kind(key), config).1, false)
 }
 
 /// The notifier of a table that has no problems.
 pub(crate) fn read_kind(key: &str, config: &str) -> Channel {
     let (channel, problems) = read(kind(key), config);
-    assert!(problems.is_empty(), "{config}: {problems:?}");
+    assert!(problems.list.is_empty(), "{config}: {problems:?}");
     channel.unwrap()
 }
 
@@ -353,7 +358,7 @@ fn every_key_of_every_kind_refuses_a_wrong_type() {
                 let config = format!("{}\n{} = {wrong}", others.join("\n"), key.name);
                 let (_, problems) = read(kind, &config);
                 assert!(
-                    problems.iter().any(|p| p.contains(key.name) || p.contains("`x`")),
+                    problems.list.iter().any(|p| p.message.contains(key.name) || p.message.contains("`x`")),
                     "{} {config}: {problems:?}",
                     kind.key
                 );

@@ -115,6 +115,8 @@ fn read_headers(reader: &mut Reader<'_>) -> Vec<(HeaderName, Secret)> {
                 headers.push((header, value));
             }
             Err(_) => {
+                // Who writes `"Authorization: Bearer …"` means the value, too.
+                let name = name.split(':').next().unwrap_or_default();
                 reader.error("headers", format!("`{name}` is no name of a header")).hint("letters, digits and `-`");
             }
         }
@@ -206,7 +208,7 @@ impl Notifier for Webhook {
 #[cfg(test)]
 mod tests {
     use super::super::{
-        suite::{Rig, problems_of, recorder::Reply},
+        suite::{Rig, problems_of, problems_shown, recorder::Reply},
         template::tests::{samples, trigger},
     };
     use super::*;
@@ -255,6 +257,22 @@ mod tests {
         ] {
             let problems = problems_of("webhook", config);
             assert!(problems.iter().any(|p| p.contains(expect)), "{config}: {problems:?}");
+        }
+    }
+
+    #[test]
+    fn problems_show_no_secret() {
+        for config in [
+            "url = \"https://x/\"\nheaders = { \"a b\" = \"hunter2\" }",
+            "url = \"https://x/\"\nheaders = { \"Authorization: Bearer hunter2\" = \"\" }",
+            "url = \"https://x/\"\nheaders = { Authorization = \"hunter2\", Host = \"c\" }",
+            "url = \"htps://a:hunter2@x/hunter2\"",
+            "url = \"https://x:y/hunter2\"",
+            "ulr = \"https://x/hunter2\"",
+            "url = \"https://x/\"\nsecrt = \"hunter2\"",
+        ] {
+            let shown = problems_shown("webhook", config);
+            assert!(shown.contains("***") && !shown.contains("hunter2"), "{shown}");
         }
     }
 

@@ -9,7 +9,7 @@ use super::{
 use regex::{Regex, RegexBuilder};
 use std::{collections::BTreeMap, ops::Bound, time::Duration};
 use watchbell_core::{
-    config::{CheckPolicy, Level, Policy, Problem, Problems, tree::Span},
+    config::{CheckPolicy, Level, Policy, Problem, Problems, source_line, tree::Span},
     engine::{State, ToldKey},
     model::{Fault, Hardness, Held, Name, Severity, Timestamp},
     state::{
@@ -380,7 +380,7 @@ fn problem(all: &Problems, problem: &Problem) -> ProblemView {
     let (file, line, column) = place(all, problem.span);
     ProblemView {
         level: if problem.level == Level::Error { ProblemLevel::Error } else { ProblemLevel::Warning },
-        source_line: source_line(all, problem.span, line),
+        source_line: line.and_then(|_| source_line(all, problem)),
         file,
         line,
         column,
@@ -400,13 +400,6 @@ fn place(all: &Problems, span: Span) -> (Option<String>, Option<usize>, Option<u
     }
     let (line, column) = all.position(span);
     (Some(file.path.clone()), Some(line), Some(column))
-}
-
-/// The line a problem is in, cut to what a screen may show.
-fn source_line(all: &Problems, span: Span, line: Option<usize>) -> Option<String> {
-    const CHARS_MAX: usize = 1000;
-    let file = all.files.get(span.file.0 as usize)?;
-    Some(file.text.lines().nth(line?.checked_sub(1)?)?.chars().take(CHARS_MAX).collect())
 }
 
 /// How something came about.

@@ -5,12 +5,13 @@
 //! line means is the loader's to judge, like the limits of numbers that native files have too.
 
 use super::{
-    ini::{Ini, Item, Section},
+    ini::{Ini, Item, SECRET_SECTION, Section},
     table_entry,
 };
 use crate::config::{
     Level, Problem, Problems, Secret,
     reader::nearest,
+    secret::names_one,
     tree::{Node, Span, Table, Value},
 };
 
@@ -189,7 +190,9 @@ fn unknown_options(section: &Section, known: &[&str], problems: &mut Problems) {
         let message = format!("`[{}]` knows no `{}`, it is read past", section.name, item.key);
         let problem = problems.warning(item.key_span, message);
         let lower = item.key.to_lowercase();
-        match nearest(&lower, known.iter().copied()) {
+        let near = nearest(&lower, known.iter().copied());
+        problem.masked |= section.name == SECRET_SECTION || near.is_some_and(names_one);
+        match near {
             Some(name) => problem.hint(format!("did you mean `{name}`?")),
             None => problem.hint(format!("it knows {}", list(known.iter().copied()))),
         };

@@ -19,6 +19,9 @@ use std::{collections::BTreeMap, sync::Arc};
 /// The section whose keys all others have too.
 const DEFAULT: &str = "DEFAULT";
 
+/// The section whose values may be secrets: tokens and keys of those who tell.
+pub const SECRET_SECTION: &str = "alerter";
+
 /// How many keys one section may have.
 pub const KEYS_MAX: usize = 1_000;
 
@@ -104,7 +107,11 @@ pub fn parse(file: FileId, problems: &mut Problems) -> Option<Ini> {
     let mut start = 0;
     for raw in text.split_inclusive('\n') {
         let mark = if start == 0 && raw.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+        let known = parser.problems.list.len();
         parser.line(raw[mark..].trim_end_matches(['\n', '\r']), start + mark);
+        if parser.section().is_some_and(|section| section.name == SECRET_SECTION) {
+            parser.problems.mask_since(known);
+        }
         start += raw.len();
         if parser.problems.errors() - before >= ERRORS_MAX {
             break;
@@ -175,6 +182,11 @@ impl Parser<'_> {
         } else {
             self.option(line, start);
         }
+    }
+
+    /// The section at hand.
+    fn section(&self) -> Option<&Section> {
+        self.sections.get(self.current?)
     }
 
     /// The item that was read last.

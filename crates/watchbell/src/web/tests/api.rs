@@ -52,6 +52,27 @@ async fn what_is_wrong_is_shown() {
     rig.end().await;
 }
 
+/// Who may only read is shown what is wrong with the config, but no secret that stands in a wrong line.
+#[tokio::test]
+async fn problems_show_no_secret() {
+    let shop = "[notify.slack]\nkind = \"slack\"\ntoken = \"xoxb-1\"\nwebhok = \"https://hooks.example.com/xoxb-2\"\n\
+                [notify.hook]\nkind = \"webhook\"\nurl = \"https://example.com/\"\nheaders = { \"a b\" = \"xoxb-3\" }\n\
+                [check.wrong]\ncommand = \"true\"\nevry = \"1h\"\n";
+    let rig = Rig::with("", shop, Limits::default()).await;
+    let (status, problems) = rig.get(path::PROBLEMS).await;
+    let lines: Vec<&str> = problems.as_array().unwrap().iter().filter_map(|p| p["source_line"].as_str()).collect();
+    for line in ["token = ***", "webhok = ***", "headers = ***", "evry = \"1h\""] {
+        assert!(lines.contains(&line), "{line}: {lines:?}");
+    }
+    let (_, faults) = rig.get(path::FAULTS).await;
+    let (reloaded, view) = rig.post(path::RELOAD, json!({})).await;
+    assert_eq!((status, reloaded), (200, 200));
+    for answer in [problems, faults, view] {
+        assert!(!answer.to_string().contains("xoxb"), "{answer}");
+    }
+    rig.end().await;
+}
+
 /// Each way to ask for part of a list.
 #[tokio::test]
 async fn lists_are_filtered() {
