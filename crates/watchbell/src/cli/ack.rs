@@ -3,6 +3,7 @@
 use super::{
     client::{Reach, Target, who},
     place::Place,
+    table::one_line,
     ui::{self, Done, Trouble},
     when,
 };
@@ -79,7 +80,7 @@ fn no_fault(name: &Name, similar: Vec<&Name>) -> Trouble {
     let hint = match similar.as_slice() {
         [] => "`watchbell faults` lists those there are".to_owned(),
         names => {
-            let names: Vec<String> = names.iter().map(|n| format!("`{n}`")).collect();
+            let names: Vec<String> = names.iter().map(|n| format!("`{}`", one_line(n))).collect();
             format!("is it {}?", names.join(" or "))
         }
     };

@@ -3,6 +3,7 @@
 
 use super::{
     place::{Place, Setup},
+    table::one_line,
     ui::{self, Done, Trouble},
     when,
 };
@@ -102,7 +103,7 @@ impl Which {
                 near if near.is_empty() => lookbacks().take(5).collect(),
                 near => near,
             };
-            let near: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
+            let near: Vec<String> = near.iter().map(|name| format!("`{}`", one_line(name))).collect();
             let hint = match near.as_slice() {
                 [] => "the config has none; `watchbell validate` says why".to_owned(),
                 names => format!("there is {}; `watchbell validate` says if one is left out", names.join(", ")),

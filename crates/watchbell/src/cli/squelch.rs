@@ -3,6 +3,7 @@
 use super::{
     client::{Reach, Target, who},
     place::Place,
+    table::one_line,
     ui::{self, Done, Trouble},
     when,
 };
@@ -98,13 +99,12 @@ impl Args {
             (n, checks) => format!("{quiet} {} ({checks} checks match):\n", ui::count(n, "fault")),
         };
         let lines: Vec<String> = if faults > 0 {
-            preview.faults.iter().map(|f| format!("  {} {}: {}", f.severity, f.name, ui::clean(&f.message))).collect()
+            preview.faults.iter().map(|f| one_line(&format!("{} {}: {}", f.severity, f.name, f.message))).collect()
         } else {
-            preview.checks.iter().map(|name| format!("  {name}")).collect()
+            preview.checks.iter().map(|name| one_line(name)).collect()
         };
         for line in lines.iter().take(SHOWN_MAX) {
-            text.push_str(line);
-            text.push('\n');
+            text.push_str(&format!("  {line}\n"));
         }
         let all = if faults > 0 { faults } else { preview.checks_count };
         if all > SHOWN_MAX {

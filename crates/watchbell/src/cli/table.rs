@@ -103,7 +103,7 @@ fn shorten(text: &str, max: usize) -> String {
 }
 
 /// One line that is safe to print: control characters and line ends are shown, not obeyed.
-fn one_line(text: &str) -> String {
+pub fn one_line(text: &str) -> String {
     ui::clean(&text.trim_end().replace('\n', " ⏎ ").replace('\t', " "))
 }
 

@@ -108,6 +108,8 @@ pub fn warn(text: &str) {
 fn complain(word: &str, text: &str) {
     let paint = Paint::stderr();
     let word = paint.bold(if word == "error" { RED } else { YELLOW }, word);
+    // It may repeat names and texts that others chose.
+    let text = clean(text);
     let mut lines = text.lines();
     note(&format!("{word}: {}", lines.next().unwrap_or_default()));
     for line in lines {

@@ -72,7 +72,7 @@ fn uneventful(check: &CheckView) -> String {
         }
         None => "it has not run yet".to_owned(),
     };
-    let name = Paint::stdout().head(&check.name);
+    let name = Paint::stdout().head(&ui::clean(&check.name));
     format!("{name}\nnow: not wrong\n\nnothing has happened to it, as far as is known; {last}\n")
 }
 
@@ -130,7 +130,7 @@ fn event_text(event: &Event, why: &WhyView, paint: Paint) -> String {
     };
     let attempt = event.attempt.filter(|(n, of)| n != of).map_or_else(String::new, |(n, of)| format!(" ({n} of {of})"));
     // The name is said once, above.
-    let name = if *event.name == *why.id { String::new() } else { format!(" {}", event.name) };
+    let name = if *event.name == *why.id { String::new() } else { format!(" {}", ui::clean(&event.name)) };
     format!("#{} {state}{name}: {}{attempt}", event.seq, ui::clean(&event.text))
 }
 
@@ -144,7 +144,7 @@ fn decision_text(decision: &Decision, why: &WhyView, paint: Paint) -> String {
     let name = if *decision.name == *why.id || why.kind != WhyIs::Name {
         String::new()
     } else {
-        format!(" {}", decision.name)
+        format!(" {}", ui::clean(&decision.name))
     };
     let key = decision.delivery.as_ref().map_or_else(String::new, |key| paint.dim(&format!("  [{key}]")));
     format!("{verdict}{notifier}{name}: {} ({}){key}", ui::clean(&decision.text), decision.rule)
