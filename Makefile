@@ -6,10 +6,9 @@
 .PHONY: run test deps lint bench clean
 
 TOUR_STATE ?= target/tour
-PYTHON := target/test-python/bin/python
 # ODBC is built and tested wherever unixODBC is installed (`make deps` does); looked for when it is used.
 ODBC = $(shell [ -e /usr/include/sql.h ] && echo --features odbc)
-export WATCHBELL_TEST_PYTHON ?= $(CURDIR)/$(PYTHON)
+export WATCHBELL_TEST_PYTHON ?= $(CURDIR)/target/test-python/bin/python
 
 run:
 	cargo build --profile quick --bin watchbell
@@ -22,13 +21,8 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet $(ODBC) -- -D warnings
 
-deps: $(PYTHON)
+deps:
 	tools/deps
-
-$(PYTHON): tools/test-python.txt
-	python3 -m venv target/test-python
-	target/test-python/bin/pip install --quiet --requirement tools/test-python.txt
-	touch $(PYTHON)
 
 bench:
 	tools/bench

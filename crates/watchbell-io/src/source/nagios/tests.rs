@@ -164,12 +164,20 @@ fn network_plugins() -> Vec<Case> {
     ]
 }
 
+/// Whether a plugin can be run; where not, it says so loudly, and in CI that is an error.
+fn installed(plugin: &str) -> bool {
+    let installed = std::path::Path::new(PLUGINS).join(plugin).exists();
+    if !installed {
+        assert!(std::env::var_os("CI").is_none(), "`monitoring-plugins` is not installed, and this is CI");
+        eprintln!("SKIPPED: install Debian's `monitoring-plugins` to run the plugins themselves");
+    }
+    installed
+}
+
 /// S3.4: the plugins of Debian's `monitoring-plugins` as they are; at least 15 different ones.
 #[test]
 fn real_plugins() {
-    if !std::path::Path::new(PLUGINS).join("check_dummy").exists() {
-        assert!(std::env::var_os("CI").is_none(), "`monitoring-plugins` is not installed, and this is CI");
-        eprintln!("SKIPPED: install Debian's `monitoring-plugins` to run the plugins themselves");
+    if !installed("check_dummy") {
         return;
     }
     let log = std::env::temp_dir().join(format!("watchbell-nagios-{}.log", std::process::id())).display().to_string();
@@ -201,8 +209,8 @@ fn real_plugins() {
 /// Limits that stand in the performance data itself are judged where the check asks for it.
 #[test]
 fn real_perfdata_thresholds() {
-    if !std::path::Path::new(PLUGINS).join("check_load").exists() {
-        return eprintln!("SKIPPED: install Debian's `monitoring-plugins`");
+    if !installed("check_load") {
+        return;
     }
     let line =
         format!("nagios = '{PLUGINS}/check_load -w 9000,9000,9000 -c 9001,9001,9001'\nperfdata_thresholds = true");
