@@ -232,6 +232,24 @@ fn read_settings(reader: &mut Reader<'_>, settings: &mut AgentSettings, options:
     settings.metrics_log = reader.choice("metrics", &[("log", logger)]);
 }
 
+/// Where errors go by an agent file that can't be used, as far as a line of it still says so: that it can't be used is
+/// the first of them.
+pub fn sentry_dsn_in(text: &str) -> Option<Secret> {
+    let value = |line: &'_ str| {
+        let (key, value) = line.split_once(['=', ':'])?;
+        (key.trim() == "sentry_dsn").then(|| value.trim().to_owned())
+    };
+    let (line, value) = text.lines().find_map(|line| Some((line.trim(), value(line)?)))?;
+    let mut problems = Problems::default();
+    let file = problems.add_file("", line);
+    let table = super::toml::parse(line, file, &mut problems);
+    match table {
+        Some(table) => Reader::new(&table, &mut problems, "", AGENT_KEYS).secret("sentry_dsn"),
+        // CIMAA's: the value as it is.
+        None => Some(Secret::Value(value)),
+    }
+}
+
 fn log_level(reader: &mut Reader<'_>) -> Option<&'static str> {
     let cimaa = [("critical", "error"), ("error", "error"), ("warning", "warn"), ("info", "info"), ("debug", "debug")];
     let native = [("error", "error"), ("warning", "warn"), ("info", "info"), ("debug", "debug"), ("trace", "trace")];
@@ -392,5 +410,24 @@ pub(super) fn join(folder: &str, path: &str) -> String {
 fn set<T>(target: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *target = value;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// S3.14: errors at start-up go to Sentry too, that of an agent file that is broken elsewhere among them.
+    #[test]
+    fn a_broken_file_still_says_where_errors_go() {
+        for (text, expect) in [
+            ("[agent\nsentry_dsn = { env = \"DSN\" } # x\n", Some(Secret::Env("DSN".into()))),
+            ("[agent]\n  sentry_dsn = { file = \"/dsn\" }\nname = \n", Some(Secret::File("/dsn".into()))),
+            ("[agent]\nsentry_dsn: https://k@s/1\n[x\n", Some(Secret::Value("https://k@s/1".into()))),
+            ("[agent]\nsentry_dsn = \"https://k@s/1\"\n[x\n", None),
+            ("[agent\n# sentry_dsn = 1\n", None),
+        ] {
+            assert_eq!(sentry_dsn_in(text), expect, "{text}");
+        }
     }
 }

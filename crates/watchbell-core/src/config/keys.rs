@@ -82,6 +82,13 @@ pub const AGENT_KEYS: &[Key] = &[
     key("syslog", Shape::Boolean, "Write the agent's log to syslog too. Default: false."),
     key("journald", Shape::Boolean, "Write the agent's log to systemd's journal, with fields. Default: false."),
     key(
+        "metrics",
+        Shape::Choice(&["log"]),
+        "`log` writes every sample to the agent's log as a line of JSON (`timestamp`, `name`, `value`, `units`), whatever \
+         `log_level` says. Default: no line.",
+    ),
+    key("metrics_logger", Shape::String, "What `logger` says in these lines. Default: `metrics`."),
+    key(
         "check_log_size",
         Shape::Other,
         "A check's own log is rotated at this size: `\"10MB\"`, or bytes. Default: `1MB`.",
@@ -93,8 +100,6 @@ pub const AGENT_KEYS: &[Key] = &[
 pub const HIDDEN_AGENT_KEYS: &[Key] = &[
     key("timeout", Shape::Number, "Seconds that a run of a CIMAA check may take."),
     key("deliver_timeout", Shape::Number, "Seconds that one try of a delivery may take."),
-    key("metrics", Shape::Choice(&["log"]), "Every sample is logged as a JSON line."),
-    key("metrics_logger", Shape::String, "The logger's name for that."),
 ];
 
 /// `[[agent.tokens]]`.

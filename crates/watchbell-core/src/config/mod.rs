@@ -22,7 +22,7 @@ mod source;
 pub mod toml;
 pub mod tree;
 
-pub use agent::{AgentSettings, CheckLogSettings, LoadOptions, LogFormat, LogSettings, Scope, Token};
+pub use agent::{AgentSettings, CheckLogSettings, LoadOptions, LogFormat, LogSettings, Scope, Token, sentry_dsn_in};
 pub use expect::parse_expectations;
 pub use file::{AGENT_FILE, FILE_SIZE_MAX, FileKind, InputFile};
 pub use kind::{Capabilities, Key, Kind, Kinds, Shape};

@@ -22,6 +22,8 @@ use watchbell_core::{
     model::{Action, Delivery, Failure, Receipt, Severity},
 };
 
+/// The target of what is told in the agent's own log, so that the log knows it from the agent's own lines.
+pub const TARGET: &str = "watchbell_io::notify::log";
 /// Where the local syslog daemon listens.
 const SYSLOG_SOCKET: &str = "/dev/log";
 /// What receivers of syslog over UDP should take (RFC 5424, 6.1).
@@ -185,9 +187,11 @@ fn to_agent(delivery: &Delivery, line: &str) {
     let severity = delivery.event.severity.word();
     let wrong = !matches!(delivery.action, Action::Resolve | Action::Acknowledge);
     match delivery.event.severity {
-        Severity::Critical | Severity::Error if wrong => tracing::error!(key, name, action, severity, "{line}"),
-        Severity::Warning if wrong => tracing::warn!(key, name, action, severity, "{line}"),
-        _ => tracing::info!(key, name, action, severity, "{line}"),
+        Severity::Critical | Severity::Error if wrong => {
+            tracing::error!(target: TARGET, key, name, action, severity, "{line}")
+        }
+        Severity::Warning if wrong => tracing::warn!(target: TARGET, key, name, action, severity, "{line}"),
+        _ => tracing::info!(target: TARGET, key, name, action, severity, "{line}"),
     }
 }
 

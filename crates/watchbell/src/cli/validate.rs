@@ -94,10 +94,13 @@ fn summary(setup: &Setup, problems: &Problems) -> String {
     format!("{verdict}: {what}{empty}\n")
 }
 
-/// The config's problems, and after them what programs and notifiers see without being run.
+/// The config's problems, and after them what the log, programs and notifiers see without being run.
 fn with_preflight(setup: &Setup) -> Problems {
     let mut problems = setup.loaded.problems.clone();
     let mut texts = Texts::new(setup);
+    for text in crate::logs::preflight(&setup.loaded.agent) {
+        problems.warning(NOWHERE, format!("the agent's log: {text}"));
+    }
     for (name, program) in &setup.loaded.programs {
         let Some(policy) = setup.loaded.policy.checks.get(name) else { continue };
         for text in program.preflight() {

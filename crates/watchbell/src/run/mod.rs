@@ -26,6 +26,7 @@ use self::{
     samples::SampleLog,
     work::{Rows, Sending, SharedKit, Workers},
 };
+use crate::logs::Missing;
 pub use reload::load;
 use std::{
     collections::BTreeMap,
@@ -40,9 +41,9 @@ use tokio::{
     time::timeout,
 };
 use watchbell_core::{
-    config::{AgentSettings, Loaded, Problems},
+    config::{AgentSettings, Loaded, Problems, sentry_dsn_in},
     engine::{Commit, Input, World},
-    model::Name,
+    model::{Finding, Name, Severity},
 };
 use watchbell_io::{
     notify::Channel,
@@ -57,6 +58,8 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 /// What runs is killed in the end; its tasks get this long to see to it.
 pub const KILL_WITHIN: Duration = Duration::from_secs(1);
+/// How often it is looked whether the agent's log goes where it should.
+const LOGS_LOOKED_AT_EVERY: Duration = Duration::from_secs(60);
 
 /// What the parts of a running agent share. Cheap to clone.
 #[derive(Clone)]
@@ -89,22 +92,34 @@ pub struct ConfigView {
 /// Why it could not start, and what to do.
 pub async fn run(folder: Folder) -> Result<(), String> {
     folder.enter()?;
-    let (read, loaded) = load(&folder);
+    let (read, mut loaded) = load(&folder);
     if loaded.agent_broken {
-        eprint!("{}", watchbell_core::config::render(&loaded.problems, false));
-        return Err("the agent's own file can't be used; nothing was started\nhint: mend it; `watchbell validate` shows all that is wrong".into());
+        loaded.agent.sentry_dsn = read.agent_text(&loaded).and_then(sentry_dsn_in);
     }
-    folder.refuse_broken(&loaded)?;
-    let logs = crate::logs::start(&loaded.agent)?;
-    let ended = serve(folder, read, loaded).await;
+    let logs = crate::logs::start(&loaded.agent);
+    let ended = match usable(&folder, &loaded) {
+        Ok(()) => serve(folder, read, loaded, logs.missing.clone()).await,
+        Err(why) => Err(why),
+    };
     if let Err(error) = &ended {
         logs.report(error);
     }
     ended
 }
 
+/// Whether there is a config to run.
+fn usable(folder: &Folder, loaded: &Loaded<Program, Channel>) -> Result<(), String> {
+    if !loaded.agent_broken {
+        return folder.refuse_broken(loaded);
+    }
+    Err(format!(
+        "the agent's own file can't be used; nothing was started\n{}hint: mend it; `watchbell validate` shows all that is wrong",
+        watchbell_core::config::render(&loaded.problems, false)
+    ))
+}
+
 /// The agent, once it can say what goes wrong.
-async fn serve(folder: Folder, read: Read, loaded: Loaded<Program, Channel>) -> Result<(), String> {
+async fn serve(folder: Folder, read: Read, loaded: Loaded<Program, Channel>, logs: Missing) -> Result<(), String> {
     for problem in &loaded.problems.list {
         tracing::warn!("{}", watchbell_core::config::summary_line(&loaded.problems, problem));
     }
@@ -139,15 +154,33 @@ async fn serve(folder: Folder, read: Read, loaded: Loaded<Program, Channel>) -> 
     let keeper = tokio::spawn(keeper.keep(hup, asked));
     let queue = tokio::spawn(queue::take_in(agent.clone()));
     let watchdog = tokio::spawn(feed_watchdog(agent.handle.clone()));
+    let logs = tokio::spawn(tell_of_logs(logs, agent.handle.clone()));
     let keeping = keeper.abort_handle();
     let ended = until_the_end([term, int], engine, keeper).await;
     agent.health.set_stopping();
     systemd::stopping();
-    let tasks = [queue.abort_handle(), watchdog.abort_handle(), house.abort_handle(), keeping];
-    tasks.iter().for_each(|task| task.abort());
+    let tasks = [&queue, &house, &watchdog, &logs].map(|task| task.abort_handle());
+    tasks.iter().chain([&keeping]).for_each(|task| task.abort());
     web.stop().await;
     end_in_good_order(&agent, &sending).await;
     ended
+}
+
+/// Says by a fault of the agent's own, for as long as it is so, that a place which the config asks for is not logged
+/// to.
+async fn tell_of_logs(logs: Missing, handle: Handle) {
+    let mut told = None;
+    loop {
+        let missing = logs.now();
+        if told.as_ref() != Some(&missing) {
+            missing.iter().for_each(|why| tracing::warn!(why, "a place to log to is missing"));
+            let text = format!("the agent's log does not go where it should: {}", missing.join("; "));
+            let finding = (!missing.is_empty()).then(|| Finding::new(Severity::Critical, text));
+            handle.input(Input::Own { part: "log".into(), finding }).await;
+            told = Some(missing);
+        }
+        tokio::time::sleep(LOGS_LOOKED_AT_EVERY).await;
+    }
 }
 
 /// Nothing new begins; deliveries under way may end, so that nobody hears of the same thing twice; and what came of
@@ -216,7 +249,8 @@ async fn feed_watchdog(handle: Handle) {
 fn workers(agent: &Agent, kit: &SharedKit, shared: Shared, seen: Arc<Rows>, sending: &Sending) -> Workers {
     let settings = &agent.settings().settings;
     let rotation = Rotation { size_max_bytes: settings.check_log.size_max_bytes, count: settings.check_log.count };
-    let logs = CheckLogs::new(agent.state.join("logs"), rotation, agent.health.clone());
+    let name = agent.settings().name.clone();
+    let logs = CheckLogs::new(name, agent.state.join("logs"), rotation, agent.health.clone());
     let samples = SampleLog { logger: settings.metrics_log.clone() };
     Workers { handle: agent.handle.clone(), kit: kit.clone(), shared, seen, sending: sending.clone(), logs, samples }
 }

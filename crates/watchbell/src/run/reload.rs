@@ -47,6 +47,12 @@ impl Read {
         folder.read(&self.conf, &self.texts, watch)
     }
 
+    /// The text of the agent's own file.
+    pub fn agent_text(&self, loaded: &Loaded<Program, Channel>) -> Option<&str> {
+        let path = loaded.agent_file.as_ref()?;
+        self.texts.iter().find(|file| file.path == *path)?.text.as_deref().ok()
+    }
+
     /// Takes files over; where they name other folders than before, what stands in those too.
     fn take(&mut self, texts: Vec<InputFile>, folder: &Folder, watch: Option<&Watch>) -> Loaded<Program, Channel> {
         self.texts = texts;
