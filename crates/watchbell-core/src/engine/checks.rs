@@ -5,7 +5,7 @@ use super::{
     derived::{Derived, Running, Timer, is_monitor},
     effects::ResultRecord,
     lookback::PlanEnd,
-    outbox::RESULT_SOURCE,
+    results::RESULT_SOURCE,
     world::RowKey,
 };
 use crate::{

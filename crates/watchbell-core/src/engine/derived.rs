@@ -1,9 +1,9 @@
 //! What follows from policy and state: timers, running checks, indexes. Rebuilt at start and at a reload.
 
-use super::{lookback::PlanEnd, timers::Timers, world::State};
+use super::{lookback::PlanEnd, results::result_bytes, timers::Timers, world::State};
 use crate::{
     config::{CheckPolicy, Policy},
-    model::{Name, Timestamp},
+    model::{Delivery, Name, Timestamp},
 };
 use regex::Regex;
 use std::{
@@ -168,6 +168,42 @@ impl Ready {
     }
 }
 
+/// What waits for one notifier or is under way to it, by outbox id.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lane {
+    /// What it is to tell.
+    pub told: BTreeSet<u64>,
+    /// Results that it handles, with the bytes that each takes.
+    pub results: BTreeMap<u64, usize>,
+    /// What the results take in all.
+    pub results_bytes: usize,
+}
+
+impl Lane {
+    pub fn put(&mut self, id: u64, delivery: &Delivery) {
+        let Some(bytes) = result_bytes(&delivery.event) else {
+            self.told.insert(id);
+            return;
+        };
+        self.results_bytes += bytes;
+        self.results.insert(id, bytes);
+    }
+
+    pub fn remove(&mut self, id: u64) {
+        self.told.remove(&id);
+        self.results_bytes -= self.results.remove(&id).unwrap_or(0);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.told.is_empty() && self.results.is_empty()
+    }
+
+    /// What is to be told, then the results.
+    pub fn ids(&self) -> impl Iterator<Item = u64> {
+        self.told.iter().chain(self.results.keys()).copied()
+    }
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Derived {
@@ -193,8 +229,8 @@ pub(super) struct Derived {
     pub run_id: u64,
     /// Deliveries under way, by outbox id.
     pub in_flight: BTreeMap<u64, Name>,
-    /// Outbox ids by notifier.
-    pub lanes: BTreeMap<Name, BTreeSet<u64>>,
+    /// The outbox by notifier.
+    pub lanes: BTreeMap<Name, Lane>,
     /// When a notifier was last given something.
     pub last_send: Hashed<Name, Timestamp>,
     /// Faults by check.
@@ -222,7 +258,7 @@ impl Derived {
             derived.fault_appears(&fault.check, &fault.name);
         }
         for (id, queued) in &state.outbox {
-            derived.lanes.entry(queued.delivery.notifier.clone()).or_default().insert(*id);
+            derived.lanes.entry(queued.delivery.notifier.clone()).or_default().put(*id, &queued.delivery);
         }
         for regex in state.squelches.keys() {
             // It compiled when it was set; a later version that refuses it leaves it without effect.

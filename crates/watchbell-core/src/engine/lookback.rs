@@ -5,7 +5,7 @@
 //! within the walk: rows that came late may mend it. Handlers get each minute once, and once more when late rows
 //! change what it was found to be.
 
-use super::{Step, outbox::RESULT_SOURCE, world::RowKey};
+use super::{Step, results::RESULT_SOURCE, world::RowKey};
 use crate::{
     config::CheckPolicy,
     model::{

@@ -23,6 +23,7 @@ mod lookback;
 mod operator;
 mod outbox;
 mod policy;
+mod results;
 mod tell;
 mod timers;
 mod world;

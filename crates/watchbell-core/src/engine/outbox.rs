@@ -4,8 +4,9 @@
 
 use super::{
     SendOrder, Step,
-    derived::Timer,
+    derived::{Lane, Timer},
     faults::PURGE_EVERY,
+    results::RESULT_SOURCE,
     world::{RowKey, Told, ToldKey, World},
 };
 use crate::{
@@ -33,8 +34,6 @@ const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(900);
 const FORGIVEN_AFTER: Duration = Duration::from_secs(86_400);
 /// Why a delivery to a notifier that is gone is given up.
 const REMOVED: &str = "its notifier was removed from the config";
-/// The source of events that hand a result to a handler.
-pub(super) const RESULT_SOURCE: &str = "result";
 /// A digest lists at most this many events; the rest is counted.
 const DIGEST_EVENTS_MAX: usize = 500;
 
@@ -77,8 +76,7 @@ impl Step<'_> {
             let is_update = queued.delivery.action == Action::Update && queued.tries == 0;
             is_update && queued.episode == episode && told_key(&queued.delivery) == *to
         };
-        let lane = self.world.derived.lanes.get(&to.notifier).into_iter().flatten();
-        let older = lane.filter(|id| self.world.state.outbox.get(id).is_some_and(is_older)).copied();
+        let older = self.waiting_for(&to.notifier).filter(|(_, queued)| is_older(queued)).map(|(id, _)| id);
         for id in older.collect::<Vec<_>>() {
             let Some(queued) = self.remove(id) else { continue };
             let decision = self.decide(&to.fault, "outbox", Verdict::Drop, "update: a newer one takes its place");
@@ -104,8 +102,8 @@ impl Step<'_> {
             merged: Vec::new(),
             instead_of,
         };
+        self.world.derived.lanes.entry(notifier.clone()).or_default().put(id, &queued.delivery);
         self.world.state.outbox.insert(id, queued);
-        self.world.derived.lanes.entry(notifier.clone()).or_default().insert(id);
         self.touch(RowKey::Meta);
         self.touch(RowKey::Outbox(id));
         self.lanes.insert(notifier);
@@ -127,11 +125,11 @@ impl Step<'_> {
         }
     }
 
-    fn remove(&mut self, id: u64) -> Option<Queued> {
+    pub(super) fn remove(&mut self, id: u64) -> Option<Queued> {
         let queued = self.world.state.outbox.remove(&id)?;
         let notifier = &queued.delivery.notifier;
         if let Some(lane) = self.world.derived.lanes.get_mut(notifier) {
-            lane.remove(&id);
+            lane.remove(id);
         }
         self.world.derived.in_flight.remove(&id);
         self.lanes.insert(notifier.clone());
@@ -142,6 +140,7 @@ impl Step<'_> {
     /// Gives every notifier whose lane may have moved what it can take now.
     pub(super) fn pump_lanes(&mut self) {
         while let Some(notifier) = self.lanes.pop_first() {
+            self.bound_results(&notifier);
             self.merge_backlog(&notifier);
             let wake = loop {
                 match self.next_of(&notifier) {
@@ -177,25 +176,28 @@ impl Step<'_> {
         }
         let paced = self.world.derived.last_send.get(notifier).map(|at| *at + policy.pace.gap);
         let not_before = paced.max(state.and_then(|s| s.not_before)).filter(|at| *at > self.now);
-        match self.candidate(lane, failing) {
+        // Results wait for what is told, or a slow handler's backlog would stand before an alert.
+        let told = self.candidate(lane.told.iter(), failing);
+        let result = self.candidate(lane.results.keys(), failing);
+        match told.into_iter().chain(result).min_by_key(|(failures, at, _)| (*failures, *at)) {
             None => Next::Nothing,
-            Some((_, at)) if not_before.max(Some(at)) > Some(self.now) => {
+            Some((_, at, _)) if not_before.max(Some(at)) > Some(self.now) => {
                 Next::At(not_before.map_or(at, |n| n.max(at)))
             }
-            Some((id, _)) => Next::Send(id),
+            Some((_, _, id)) => Next::Send(id),
         }
     }
 
-    /// The delivery that goes next and when it may: the oldest, but nothing goes before an earlier one of the
+    /// The delivery that goes next, when it may, and how often it failed: the oldest, but nothing goes before an earlier one of the
     /// same matter. While the notifier fails, the one that was tried least, so that one which can't be taken
     /// does not stand before all others.
-    fn candidate(&self, lane: &BTreeSet<u64>, failing: bool) -> Option<(u64, Timestamp)> {
+    fn candidate<'i>(&self, ids: impl Iterator<Item = &'i u64>, failing: bool) -> Option<(u32, Timestamp, u64)> {
         let mut matters = BTreeSet::new();
         // Targets that something was found for, and those with a digest, which speaks of many matters: it goes after
         // all before it and before all after it.
         let (mut targets, mut digests) = (BTreeSet::new(), BTreeSet::new());
         let mut best: Option<(u32, Timestamp, u64)> = None;
-        for id in lane.iter().take(LOOK_AHEAD_MAX) {
+        for id in ids.take(LOOK_AHEAD_MAX) {
             let queued = &self.world.state.outbox[id];
             let target = &queued.delivery.target;
             let is_first = matters.insert((&queued.delivery.event.key, target)) && !digests.contains(target);
@@ -206,12 +208,12 @@ impl Step<'_> {
             }
             let at = queued.not_before.max(self.now);
             if at == self.now && !failing {
-                return Some((*id, at));
+                return Some((0, at, *id));
             }
             let rank = (if failing { queued.failures } else { 0 }, at, *id);
             best = Some(best.map_or(rank, |b| b.min(rank)));
         }
-        best.map(|(_, at, id)| (id, at))
+        best
     }
 
     /// Too much waits for a notifier that can say many things at once: one message says it all.
@@ -219,13 +221,11 @@ impl Step<'_> {
         let Some(policy) = self.world.policy.notifiers.get(notifier) else { return };
         let above = self.world.policy.agent.digest_above;
         let Some(lane) = self.world.derived.lanes.get(notifier) else { return };
-        if !policy.capabilities.digests || lane.len() <= above {
+        if !policy.capabilities.digests || lane.told.len() <= above {
             return;
         }
         let edits = policy.capabilities.edits;
-        // Each result is for its handler by itself.
-        let mut lane = lane.clone();
-        lane.retain(|id| self.world.state.outbox[id].delivery.event.source != RESULT_SOURCE);
+        let lane = lane.told.clone();
         let targets: BTreeSet<String> =
             lane.iter().map(|id| self.world.state.outbox[id].delivery.target.clone()).collect();
         for target in targets {
@@ -339,7 +339,7 @@ impl Step<'_> {
     fn note_to_end(&mut self, key: &ToldKey, episode: Option<u64>, open: Open) -> bool {
         let mut any = false;
         let is_it = |e: u64| episode.is_none_or(|episode| episode == e);
-        for id in self.world.derived.lanes.get(&key.notifier).into_iter().flatten() {
+        for id in self.world.derived.lanes.get(&key.notifier).into_iter().flat_map(|lane| &lane.told) {
             let Some(later) = self.world.state.outbox.get_mut(id).filter(|q| q.delivery.target == key.target) else {
                 continue;
             };
@@ -363,8 +363,8 @@ impl Step<'_> {
             told.receipt = Some(receipt.clone());
             self.touch(RowKey::Told(key));
         }
-        let lane = self.world.derived.lanes.get(&delivery.notifier).cloned().unwrap_or_default();
-        for id in lane {
+        let lane = self.world.derived.lanes.get(&delivery.notifier).map(|lane| lane.told.clone());
+        for id in lane.into_iter().flatten() {
             let Some(later) = self.world.state.outbox.get_mut(&id) else { continue };
             let same = later.delivery.event.name == delivery.event.name && later.delivery.target == delivery.target;
             if same && later.episode == queued.episode && !self.world.derived.in_flight.contains_key(&id) {
@@ -389,24 +389,27 @@ impl Step<'_> {
             }
             Failure::Retry { reason, .. } if self.now >= give_up_at => {
                 self.give_up(id, &format!("given up after {} tries: {reason}", queued.failures + 1), false);
-                self.give_up_as_old(&queued.delivery.notifier, reason);
             }
             Failure::Retry { reason, .. } => self.try_later(id, &queued, reason),
+        }
+        if let Failure::Retry { reason, .. } = failure {
+            // Whichever was tried: where more keeps coming, that is never the oldest.
+            self.give_up_old(&queued.delivery.notifier, reason);
         }
         self.lanes.insert(queued.delivery.notifier.clone());
         self.judge_alerts();
     }
 
-    /// What waits as long for a notifier that keeps failing need not wait for tries of its own, which are minutes apart.
-    fn give_up_as_old(&mut self, notifier: &Name, reason: &str) {
+    /// What is too old need not wait for tries of its own while its notifier keeps failing: they are minutes apart.
+    fn give_up_old(&mut self, notifier: &Name, reason: &str) {
         if self.world.state.notifiers.get(notifier).is_none_or(|state| state.failures < FAILURES_TOLD) {
             return;
         }
         let (now, give_up_after) = (self.now, self.world.policy.agent.give_up_after);
-        let is_old = |id: &&u64| self.world.state.outbox.get(id).is_some_and(|q| q.at + give_up_after <= now);
-        let lane = self.world.derived.lanes.get(notifier).into_iter().flatten();
+        let is_old = |id: &u64| self.world.state.outbox.get(id).is_some_and(|q| q.at + give_up_after <= now);
+        let lane = self.world.derived.lanes.get(notifier).into_iter().flat_map(Lane::ids);
         let waiting = lane.filter(|id| !self.world.derived.in_flight.contains_key(id));
-        let old: Vec<u64> = waiting.filter(is_old).take(GIVEN_UP_AT_ONCE_MAX).copied().collect();
+        let old: Vec<u64> = waiting.filter(is_old).take(GIVEN_UP_AT_ONCE_MAX).collect();
         for id in old {
             let Some(queued) = self.world.state.outbox.get(&id) else { continue };
             let (tries, why) = (queued.tries, format!("given up after {} tries: {reason}", queued.failures));
@@ -507,13 +510,17 @@ impl Step<'_> {
         }
     }
 
+    /// What waits to be told by a notifier or is under way, in order; results aside.
+    fn waiting_for(&self, notifier: &Name) -> impl Iterator<Item = (u64, &Queued)> {
+        let lane = self.world.derived.lanes.get(notifier).into_iter().flat_map(|lane| &lane.told);
+        lane.filter_map(|id| Some((*id, self.world.state.outbox.get(id)?)))
+    }
+
     /// What else waits for the same receiver in the same matter and episode.
     fn behind(&self, queued: &Queued) -> Vec<(u64, Action)> {
         let key = told_key(&queued.delivery);
-        let lane = self.world.derived.lanes.get(&key.notifier);
-        let waiting = lane.into_iter().flatten().filter_map(|id| Some((*id, self.world.state.outbox.get(id)?)));
         let same = |q: &Queued| q.episode == queued.episode && told_key(&q.delivery) == key;
-        waiting.filter(|(_, q)| same(q)).map(|(id, q)| (id, q.delivery.action)).collect()
+        self.waiting_for(&key.notifier).filter(|(_, q)| same(q)).map(|(id, q)| (id, q.delivery.action)).collect()
     }
 
     /// A receiver did not hear of the end: it still believes what it was told. The next reload or start tells it, and
@@ -641,13 +648,12 @@ impl Step<'_> {
     /// It is well again, and the end waits behind the beginning that could not be told: the other notifier hears of
     /// both, or nobody would ever have heard of it.
     fn hand_over_what_is_over(&mut self, trigger: Delivery, to: ToldKey, queued: &Queued) {
-        let lane = self.world.derived.lanes.get(&queued.delivery.notifier);
         let ends = |q: &&Queued| {
             let delivery = &q.delivery;
             let same = delivery.event.name == to.fault && delivery.target == queued.delivery.target;
             same && q.episode == queued.episode && delivery.action == Action::Resolve
         };
-        let end = lane.into_iter().flatten().filter_map(|id| self.world.state.outbox.get(id)).find(ends).cloned();
+        let end = self.waiting_for(&queued.delivery.notifier).map(|(_, q)| q).find(ends).cloned();
         let Some(end) = end.filter(|_| !self.world.state.told.contains_key(&to)) else {
             let text = "it is well again, or known there: nobody else is told";
             self.decide(&to.fault, "told", Verdict::Drop, text).notifier = Some(to.notifier);
@@ -733,6 +739,7 @@ impl Step<'_> {
         // All was looked at with the config or the start that led here.
         self.take_untold(|_| true);
         self.judge_alerts();
+        self.judge_results();
         self.lanes.extend(lanes);
     }
 
@@ -766,7 +773,7 @@ impl Step<'_> {
         let policy = &self.world.policy;
         let lanes = self.world.derived.lanes.iter().filter(|(n, _)| !policy.notifiers.contains_key(*n));
         lanes
-            .flat_map(|(_, ids)| ids.iter().copied())
+            .flat_map(|(_, lane)| lane.ids())
             .filter(|id| !self.world.derived.in_flight.contains_key(id))
             .filter(|id| self.world.state.outbox.get(id).is_some_and(&wanted))
             .collect()

@@ -96,6 +96,9 @@ pub struct NotifierState {
     /// Deliveries that were given up since it last worked.
     #[serde(default)]
     pub given_up: u64,
+    /// Results that were dropped because too many waited, since it last kept up.
+    #[serde(default)]
+    pub results_dropped: u64,
     /// Since when there is something that it was to be told, could not be, and is to be told when it works again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub untold: Option<Timestamp>,
