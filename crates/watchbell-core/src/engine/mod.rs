@@ -41,31 +41,20 @@ use std::{collections::BTreeSet, sync::Arc};
 
 /// Takes one input in. See the module.
 pub fn step(world: &mut World, now: Timestamp, input: Input) -> Effects {
-    let fx = Effects::default();
-    let (lanes, soon) = (BTreeSet::new(), BTreeSet::new());
-    let mut step = Step { world, now, at: now, evidence: now, finding: None, jumped_us: None, fx, lanes, soon };
-    match input {
-        Input::Start { agent_id } => step.start(agent_id),
-        Input::Reload(policy) => step.reload(policy),
-        Input::Wake => {}
-        Input::Result { check: _, run, started, outcome } => step.result(run, started, *outcome),
-        Input::Report { check, at, outcome } => step.as_of(at, |step| step.report(&check, *outcome)),
-        Input::Delivered { id, receipt } => step.delivered(id, receipt),
-        Input::DeliveryFailed { id, failure } => step.delivery_failed(id, &failure),
-        Input::Squelch { regex, reason, by, until, permanent } => step.squelch(regex, reason, by, until, permanent),
-        Input::Unsquelch { regex, by } => step.unsquelch(&regex, &by),
-        Input::Acknowledge { fault, by, comment, until } => step.acknowledge(&fault, by, comment, until),
-        Input::Unacknowledge { fault, by } => step.unacknowledge(&fault, &by),
-        Input::RunNow { check, by } => step.run_now(&check, &by),
-        Input::Message(message) => step.as_of(message.at, |step| step.message(*message)),
-        Input::Own { part, finding } => step.own(&part, finding),
-        Input::ClockJumped { by_us } => step.clock_jumped(by_us),
-        Input::Stop => step.stop(),
-    }
+    let mut step = Step::new(world, now);
+    step.take(input);
     step.due_timers();
     step.run_soon();
     step.start_ready();
     step.pump_lanes();
+    step.fx
+}
+
+/// The same while no agent runs: nothing is begun and nothing sent, so no try is counted that never happened. What is
+/// decided waits for the next start.
+pub fn step_at_rest(world: &mut World, now: Timestamp, input: Input) -> Effects {
+    let mut step = Step::new(world, now);
+    step.take(input);
     step.fx
 }
 
@@ -86,6 +75,35 @@ struct Step<'w> {
     lanes: BTreeSet<Name>,
     /// Checks of which a fault waits for a run. They get theirs once all else has set its timers.
     soon: BTreeSet<Name>,
+}
+
+impl<'w> Step<'w> {
+    fn new(world: &'w mut World, now: Timestamp) -> Step<'w> {
+        let fx = Effects::default();
+        let (lanes, soon) = (BTreeSet::new(), BTreeSet::new());
+        Step { world, now, at: now, evidence: now, finding: None, jumped_us: None, fx, lanes, soon }
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Start { agent_id } => self.start(agent_id),
+            Input::Reload(policy) => self.reload(policy),
+            Input::Wake => {}
+            Input::Result { check: _, run, started, outcome } => self.result(run, started, *outcome),
+            Input::Report { check, at, outcome } => self.as_of(at, |step| step.report(&check, *outcome)),
+            Input::Delivered { id, receipt } => self.delivered(id, receipt),
+            Input::DeliveryFailed { id, failure } => self.delivery_failed(id, &failure),
+            Input::Squelch { regex, reason, by, until, permanent } => self.squelch(regex, reason, by, until, permanent),
+            Input::Unsquelch { regex, by } => self.unsquelch(&regex, &by),
+            Input::Acknowledge { fault, by, comment, until } => self.acknowledge(&fault, by, comment, until),
+            Input::Unacknowledge { fault, by } => self.unacknowledge(&fault, &by),
+            Input::RunNow { check, by } => self.run_now(&check, &by),
+            Input::Message(message) => self.as_of(message.at, |step| step.message(*message)),
+            Input::Own { part, finding } => self.own(&part, finding),
+            Input::ClockJumped { by_us } => self.clock_jumped(by_us),
+            Input::Stop => self.stop(),
+        }
+    }
 }
 
 impl Step<'_> {

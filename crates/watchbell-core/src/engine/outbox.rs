@@ -915,3 +915,29 @@ impl World {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        engine::{
+            Input, World,
+            results::tests::{message, sent, world},
+            step, step_at_rest,
+        },
+        model::Timestamp,
+    };
+
+    /// What is decided while no agent runs is no try: the first one is at the next start.
+    #[test]
+    fn nothing_is_sent_at_rest() {
+        let world = world();
+        let (policy, now) = (world.policy.clone(), Timestamp::from_secs(1));
+        let mut down = World::new(policy.clone(), world.state);
+        let effects = step_at_rest(&mut down, now, message("91%"));
+        assert!(effects.sends.is_empty() && !effects.decisions.is_empty(), "{effects:?}");
+        assert_eq!(down.state.outbox.values().map(|queued| queued.tries).collect::<Vec<_>>(), [0]);
+        let mut up = World::new(policy, down.state);
+        let effects = step(&mut up, now, Input::Start { agent_id: "x".into() });
+        assert_eq!(sent(&effects, "hook")[0].attempt, 1);
+    }
+}

@@ -9,7 +9,7 @@ use crate::run::clock;
 use std::{fs, path::PathBuf, sync::Arc, time::SystemTime};
 use watchbell_core::{
     config::Policy,
-    engine::{Input, State, World, step},
+    engine::{Input, State, World, step_at_rest},
     model::Timestamp,
 };
 use watchbell_io::store::{self, Journal, Store, StoreOptions};
@@ -78,7 +78,7 @@ impl Down {
         let now = clock::now();
         let mut opened = Store::open(&self.state, &StoreOptions::at(now))?;
         let mut world = World::new(Arc::new(self.policy().clone()), opened.state);
-        let mut effects = step(&mut world, now, input);
+        let mut effects = step_at_rest(&mut world, now, input);
         if let Some(why) = effects.refused {
             return Err(Trouble::Wrong(why));
         }
