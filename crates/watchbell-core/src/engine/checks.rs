@@ -17,6 +17,7 @@ use crate::{
         flapping::{FlapChange, Flapping},
         threshold,
     },
+    wire::text::{DETAIL_CHARS_MAX, cut_middle},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -587,7 +588,7 @@ impl Step<'_> {
         self.reconcile_check(check);
     }
 
-    /// What a job wrote is an event.
+    /// What a job wrote is an event; all of it is in the check's log.
     fn job_ended(&mut self, check: &CheckPolicy, outcome: &Outcome) {
         if !check.job {
             return;
@@ -596,7 +597,7 @@ impl Step<'_> {
         self.event(EventKind::Job, EventState::Info, severity, &check.name, |e| {
             e.source = "job".into();
             e.text.clone_from(&outcome.summary);
-            e.detail.clone_from(&outcome.output);
+            e.detail = cut_middle(&outcome.output, DETAIL_CHARS_MAX);
             e.labels.clone_from(&check.labels);
         });
     }
@@ -608,7 +609,10 @@ impl Step<'_> {
             return;
         }
         let severity = outcome.findings.iter().map(|f| f.severity).max().unwrap_or(Severity::Info);
-        let original = serde_json::to_value(outcome).ok();
+        let mut original = serde_json::to_value(outcome).ok();
+        if let Some(serde_json::Value::String(output)) = original.as_mut().and_then(|o| o.get_mut("output")) {
+            *output = cut_middle(output, DETAIL_CHARS_MAX);
+        }
         let event = self.event(EventKind::Job, EventState::Info, severity, &check.name, |e| {
             e.source = RESULT_SOURCE.into();
             e.text.clone_from(&outcome.summary);

@@ -182,6 +182,24 @@ pub(super) mod tests {
         assert_eq!(afresh.derived.lanes["hook"].results_bytes, world.derived.lanes["hook"].results_bytes);
     }
 
+    /// S1.9: a megabyte of output is in the check's log, not in every event and row.
+    #[test]
+    fn long_output_is_cut_in_events_and_whole_in_the_log() {
+        let mut world = world();
+        let mut policy = (*world.policy).clone();
+        policy.checks.values_mut().for_each(|check| Arc::make_mut(check).job = true);
+        step(&mut world, Timestamp::from_secs(1), Input::Reload(Arc::new(policy)));
+        let output = format!("begin{}end", "x".repeat(100_000));
+        let effects = report(&mut world, 2, &output);
+        assert_eq!(effects.results[0].outcome.output, output);
+        let detail = &effects.events.iter().find(|e| e.source == "job").unwrap().detail;
+        let original = sent(&effects, "hook")[0].delivery.event.original.as_ref().unwrap();
+        for text in [detail.as_str(), original["output"].as_str().unwrap()] {
+            assert!(text.starts_with("begin") && text.ends_with("end"), "both ends");
+            assert_eq!(text.chars().count(), 32_768);
+        }
+    }
+
     /// A message to the handler.
     pub fn message(text: &str) -> Input {
         Input::Message(Box::new(crate::engine::Message {
