@@ -10,7 +10,7 @@ use super::{
     world::{RowKey, Told, ToldKey, World},
 };
 use crate::{
-    model::{Action, Delivery, Event, Failure, Finding, Name, Receipt, Severity, Timestamp, Verdict},
+    model::{Action, Decision, Delivery, Event, Failure, Finding, Name, Receipt, Severity, Timestamp, Verdict},
     state::outbox::{Ends, Merged, NotifierState, Open, Queued, RETRY_AFTER_MAX, backoff},
 };
 use std::{
@@ -53,11 +53,6 @@ impl Step<'_> {
         if action == Action::Update {
             self.drop_older_update(to, episode);
         }
-        let decision = self.decide(&to.fault, "told", Verdict::Tell, format!("{}: {why}", action.word()));
-        decision.notifier = Some(to.notifier.clone());
-        decision.delivery = Some(key.clone());
-        decision.event = Some(event.seq);
-        decision.episode = episode;
         let delivery = Delivery {
             key,
             action,
@@ -67,7 +62,25 @@ impl Step<'_> {
             trigger_receipt: receipt,
             digest: Vec::new(),
         };
+        let text = format!("{}: {why}", action.word());
+        self.decide_on(&delivery, episode, "told", Verdict::Tell, text).event = Some(event.seq);
         self.put(delivery, episode, None)
+    }
+
+    /// One line of the trail about a delivery.
+    pub(super) fn decide_on(
+        &mut self,
+        delivery: &Delivery,
+        episode: u64,
+        rule: &str,
+        verdict: Verdict,
+        text: impl Into<String>,
+    ) -> &mut Decision {
+        let decision = self.decide(&delivery.event.name, rule, verdict, text);
+        decision.notifier = Some(delivery.notifier.clone());
+        decision.delivery = Some(delivery.key.clone());
+        decision.episode = episode;
+        decision
     }
 
     /// An edit that was never tried says nothing that the one after it does not say better.
@@ -79,10 +92,8 @@ impl Step<'_> {
         let older = self.waiting_for(&to.notifier).filter(|(_, queued)| is_older(queued)).map(|(id, _)| id);
         for id in older.collect::<Vec<_>>() {
             let Some(queued) = self.remove(id) else { continue };
-            let decision = self.decide(&to.fault, "outbox", Verdict::Drop, "update: a newer one takes its place");
-            decision.notifier = Some(to.notifier.clone());
-            decision.delivery = Some(queued.delivery.key.clone());
-            decision.episode = episode;
+            let text = "update: a newer one takes its place";
+            self.decide_on(&queued.delivery, episode, "outbox", Verdict::Drop, text);
         }
     }
 
@@ -252,10 +263,8 @@ impl Step<'_> {
         let mut events: Vec<Event> = Vec::new();
         for queued in &merged {
             let text = format!("{} waited too long and was merged into a digest", queued.delivery.action.word());
-            let decision = self.decide(&queued.delivery.event.name, "digest", Verdict::Tell, format!("{text}: {key}"));
-            decision.notifier = Some(notifier.clone());
-            decision.delivery = Some(queued.delivery.key.clone());
-            decision.episode = queued.episode;
+            let text = format!("{text}: {key}");
+            self.decide_on(&queued.delivery, queued.episode, "digest", Verdict::Tell, text);
             // A digest that waits itself is taken apart, not nested.
             match queued.delivery.action {
                 Action::Digest => events.extend(queued.delivery.digest.iter().cloned()),
@@ -273,11 +282,9 @@ impl Step<'_> {
         event.text = format!("{} messages waited{earlier}", events.len());
         let notifier = notifier.clone();
         let text = format!("digest: {} deliveries waited for `{notifier}`, more than `digest_above`", merged.len());
-        let decision = self.decide(&event.name, "digest", Verdict::Tell, text);
-        decision.notifier = Some(notifier.clone());
-        decision.delivery = Some(key.clone());
         let delivery =
             Delivery { key, action: Action::Digest, notifier, event, target, trigger_receipt: None, digest: events };
+        self.decide_on(&delivery, 0, "digest", Verdict::Tell, text);
         let id = self.put(delivery, 0, None);
         for queued in merged.iter().filter(|q| q.tries > 0) {
             // A try whose answer was lost may have been taken.
@@ -296,11 +303,8 @@ impl Step<'_> {
         let delivery = &queued.delivery;
         let tries = queued.tries;
         let answer = if receipt.text.is_empty() { String::new() } else { format!(": {}", receipt.text) };
-        let decision =
-            self.decide(&delivery.event.name, "outbox", Verdict::Tell, format!("delivered at try {tries}{answer}"));
-        decision.notifier = Some(delivery.notifier.clone());
-        decision.delivery = Some(delivery.key.clone());
-        decision.episode = queued.episode;
+        let text = format!("delivered at try {tries}{answer}");
+        self.decide_on(delivery, queued.episode, "outbox", Verdict::Tell, text);
         if delivery.action == Action::Trigger && receipt.id.is_some() {
             self.keep_receipt(&queued, receipt);
         }
@@ -437,10 +441,7 @@ impl Step<'_> {
         }
         self.touch(RowKey::Outbox(id));
         let text = format!("try {} failed, again at {not_before}: {reason}", queued.failures + 1);
-        let decision = self.decide(&queued.delivery.event.name, "outbox", Verdict::Hold, text);
-        decision.notifier = Some(queued.delivery.notifier.clone());
-        decision.delivery = Some(queued.delivery.key.clone());
-        decision.episode = queued.episode;
+        self.decide_on(&queued.delivery, queued.episode, "outbox", Verdict::Hold, text);
     }
 
     /// Keeps count of a notifier's failures. A delivery that is refused for good says nothing about the others.
@@ -486,10 +487,7 @@ impl Step<'_> {
             None if opens => "; there is no other notifier to tell it over".to_owned(),
             None => String::new(),
         };
-        let decision = self.decide(&delivery.event.name, "outbox", Verdict::Drop, format!("{why}{then}"));
-        decision.notifier = Some(notifier.clone());
-        decision.delivery = Some(delivery.key.clone());
-        decision.episode = queued.episode;
+        self.decide_on(delivery, queued.episode, "outbox", Verdict::Drop, format!("{why}{then}"));
         if let Some(next) = &next {
             self.hand_to(next, &queued);
         }
@@ -633,15 +631,8 @@ impl Step<'_> {
                 .insert(to.clone(), Told { open: Open::No, receipt: None, acknowledged: false, ..told });
             self.touch(RowKey::Told(to.clone()));
         }
-        let decision = self.decide(
-            &delivery.event.name,
-            "told",
-            Verdict::Tell,
-            format!("{}: in place of `{}`", delivery.action.word(), queued.delivery.notifier),
-        );
-        decision.notifier = Some(next.clone());
-        decision.delivery = Some(delivery.key.clone());
-        decision.episode = queued.episode;
+        let text = format!("{}: in place of `{}`", delivery.action.word(), queued.delivery.notifier);
+        self.decide_on(&delivery, queued.episode, "told", Verdict::Tell, text);
         self.put(delivery, queued.episode, Some(queued.delivery.notifier.clone()));
     }
 
@@ -665,10 +656,7 @@ impl Step<'_> {
         resolve.target = to.target;
         for delivery in [trigger, resolve] {
             let text = format!("{}: in place of `{}`", delivery.action.word(), queued.delivery.notifier);
-            let decision = self.decide(&delivery.event.name, "told", Verdict::Tell, text);
-            decision.notifier = Some(delivery.notifier.clone());
-            decision.delivery = Some(delivery.key.clone());
-            decision.episode = queued.episode;
+            self.decide_on(&delivery, queued.episode, "told", Verdict::Tell, text);
             let is_end = delivery.action == Action::Resolve;
             let id = self.put(delivery, queued.episode, Some(queued.delivery.notifier.clone()));
             if let Some(stored) = self.world.state.outbox.get_mut(&id).filter(|_| is_end) {

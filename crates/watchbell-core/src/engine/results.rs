@@ -38,9 +38,7 @@ impl Step<'_> {
         while let Some(id) = self.result_too_many(handler) {
             let Some(queued) = self.remove(id) else { break };
             let text = format!("more results wait for `{handler}` than may: the oldest is dropped");
-            let decision = self.decide(&queued.delivery.event.name, "outbox", Verdict::Drop, text);
-            decision.notifier = Some(handler.clone());
-            decision.delivery = Some(queued.delivery.key.clone());
+            self.decide_on(&queued.delivery, queued.episode, "outbox", Verdict::Drop, text);
             dropped += 1;
         }
         // Once it is said, it stands until much less waits, or it would come and go with every result.
