@@ -85,11 +85,8 @@ impl Step<'_> {
 
     /// An edit that was never tried says nothing that the one after it does not say better.
     fn drop_older_update(&mut self, to: &ToldKey, episode: u64) {
-        let is_older = |queued: &Queued| {
-            let is_update = queued.delivery.action == Action::Update && queued.tries == 0;
-            is_update && queued.episode == episode && told_key(&queued.delivery) == *to
-        };
-        let older = self.waiting_for(&to.notifier).filter(|(_, queued)| is_older(queued)).map(|(id, _)| id);
+        let is_older = |queued: &Queued| queued.delivery.action == Action::Update && queued.tries == 0;
+        let older = self.waiting_for(to, episode).filter(|(_, queued)| is_older(queued)).map(|(id, _)| id);
         for id in older.collect::<Vec<_>>() {
             let Some(queued) = self.remove(id) else { continue };
             let text = "update: a newer one takes its place";
@@ -361,20 +358,16 @@ impl Step<'_> {
 
     /// What the receiver calls the message is needed to edit it or to answer it.
     fn keep_receipt(&mut self, queued: &Queued, receipt: Receipt) {
-        let delivery = &queued.delivery;
-        let key = told_key(delivery);
+        let key = told_key(&queued.delivery);
         if let Some(told) = self.world.state.told.get_mut(&key).filter(|t| t.episode == queued.episode) {
             told.receipt = Some(receipt.clone());
-            self.touch(RowKey::Told(key));
+            self.touch(RowKey::Told(key.clone()));
         }
-        let lane = self.world.derived.lanes.get(&delivery.notifier).map(|lane| lane.told.clone());
-        for id in lane.into_iter().flatten() {
+        let behind: Vec<u64> = self.waiting_for(&key, queued.episode).map(|(id, _)| id).collect();
+        for id in behind.into_iter().filter(|id| !self.world.derived.in_flight.contains_key(id)) {
             let Some(later) = self.world.state.outbox.get_mut(&id) else { continue };
-            let same = later.delivery.event.name == delivery.event.name && later.delivery.target == delivery.target;
-            if same && later.episode == queued.episode && !self.world.derived.in_flight.contains_key(&id) {
-                Arc::make_mut(&mut later.delivery).trigger_receipt = Some(receipt.clone());
-                self.touch(RowKey::Outbox(id));
-            }
+            Arc::make_mut(&mut later.delivery).trigger_receipt = Some(receipt.clone());
+            self.fx.changed.insert(RowKey::Outbox(id));
         }
     }
 
@@ -478,8 +471,10 @@ impl Step<'_> {
         }
         let opens = matches!(delivery.action, Action::Trigger | Action::Message | Action::Digest)
             && delivery.event.source != RESULT_SOURCE;
-        let superseded = delivery.action == Action::Trigger
-            && self.behind(&queued).iter().any(|(_, action)| *action == Action::Trigger);
+        let superseded = delivery.action == Action::Trigger && {
+            let key = told_key(delivery);
+            self.waiting_for(&key, queued.episode).any(|(_, later)| later.delivery.action == Action::Trigger)
+        };
         let next = if opens && !superseded { self.next_in_line(&queued) } else { None };
         let then = match &next {
             Some(next) => format!("; told over `{next}` instead"),
@@ -508,17 +503,14 @@ impl Step<'_> {
         }
     }
 
-    /// What waits to be told by a notifier or is under way, in order; results aside.
-    fn waiting_for(&self, notifier: &Name) -> impl Iterator<Item = (u64, &Queued)> {
-        let lane = self.world.derived.lanes.get(notifier).into_iter().flat_map(|lane| &lane.told);
-        lane.filter_map(|id| Some((*id, self.world.state.outbox.get(id)?)))
-    }
-
-    /// What else waits for the same receiver in the same matter and episode.
-    fn behind(&self, queued: &Queued) -> Vec<(u64, Action)> {
-        let key = told_key(&queued.delivery);
-        let same = |q: &Queued| q.episode == queued.episode && told_key(&q.delivery) == key;
-        self.waiting_for(&key.notifier).filter(|(_, q)| same(q)).map(|(id, q)| (id, q.delivery.action)).collect()
+    /// What waits for a receiver or is under way to it in one episode of one matter, in order.
+    fn waiting_for(&self, key: &ToldKey, episode: u64) -> impl Iterator<Item = (u64, &Queued)> {
+        let lane = self.world.derived.lanes.get(&key.notifier).into_iter().flat_map(|lane| &lane.told);
+        let waiting = lane.filter_map(|id| Some((*id, self.world.state.outbox.get(id)?)));
+        waiting.filter(move |(_, queued)| {
+            let delivery = &queued.delivery;
+            queued.episode == episode && delivery.event.name == key.fault && delivery.target == key.target
+        })
     }
 
     /// A receiver did not hear of the end: it still believes what it was told. The next reload or start tells it, and
@@ -596,7 +588,8 @@ impl Step<'_> {
             told.outdated = true;
             return self.touch(RowKey::Told(key));
         }
-        for (id, _) in self.behind(queued) {
+        let behind: Vec<u64> = self.waiting_for(&key, queued.episode).map(|(id, _)| id).collect();
+        for id in behind {
             // An edit of what was never said.
             self.give_up(id, "what it changes was never taken", true);
         }
@@ -639,12 +632,10 @@ impl Step<'_> {
     /// It is well again, and the end waits behind the beginning that could not be told: the other notifier hears of
     /// both, or nobody would ever have heard of it.
     fn hand_over_what_is_over(&mut self, trigger: Delivery, to: ToldKey, queued: &Queued) {
-        let ends = |q: &&Queued| {
-            let delivery = &q.delivery;
-            let same = delivery.event.name == to.fault && delivery.target == queued.delivery.target;
-            same && q.episode == queued.episode && delivery.action == Action::Resolve
-        };
-        let end = self.waiting_for(&queued.delivery.notifier).map(|(_, q)| q).find(ends).cloned();
+        let key = told_key(&queued.delivery);
+        let mut waiting = self.waiting_for(&key, queued.episode).map(|(_, later)| later);
+        let end = waiting.find(|later| later.delivery.action == Action::Resolve).cloned();
+        drop(waiting);
         let Some(end) = end.filter(|_| !self.world.state.told.contains_key(&to)) else {
             let text = "it is well again, or known there: nobody else is told";
             self.decide(&to.fault, "told", Verdict::Drop, text).notifier = Some(to.notifier);
