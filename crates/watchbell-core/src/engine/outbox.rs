@@ -315,8 +315,7 @@ impl Step<'_> {
         let tell_again = state.untold.take_if(is_due).is_some();
         state.delivered += 1;
         state.last_success = Some(now);
-        (state.failures, state.given_up, state.failing_since, state.not_before, state.last_failure) =
-            (0, 0, None, None, None);
+        state.works_again();
         self.touch(RowKey::Notifier(delivery.notifier.clone()));
         if failed_before {
             self.judge_alerts();
@@ -728,8 +727,7 @@ impl Step<'_> {
         for (name, state) in &mut self.world.state.notifiers {
             let waits = self.world.derived.lanes.get(name).is_some_and(|lane| !lane.is_empty());
             if state.given_up > 0 && (state.failures == 0 || !waits) && is_due(state) {
-                (state.failures, state.given_up, state.failing_since, state.not_before, state.last_failure) =
-                    (0, 0, None, None, None);
+                state.works_again();
                 self.fx.changed.insert(RowKey::Notifier(name.clone()));
             }
         }

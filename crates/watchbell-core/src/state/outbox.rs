@@ -110,6 +110,14 @@ pub struct NotifierState {
     pub delivered: u64,
 }
 
+impl NotifierState {
+    /// Nothing that failed counts any more.
+    pub fn works_again(&mut self) {
+        (self.failures, self.given_up, self.failing_since) = (0, 0, None);
+        (self.not_before, self.last_failure) = (None, None);
+    }
+}
+
 /// The first wait after a failure.
 pub const BACKOFF_MIN: Duration = Duration::from_secs(2);
 /// The longest wait after a failure, jitter aside.
