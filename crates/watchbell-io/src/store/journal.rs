@@ -4,7 +4,7 @@
 use super::{
     StoreError, database,
     local::BUSY_TIMEOUT,
-    rows::{DECISION, EVENT, kind_word, lossy, read_decision, read_event, signed, unsigned},
+    rows::{DECISION, EVENT, event_bytes, kind_word, lossy, read_decision, read_event, signed, unsigned},
     schema,
 };
 use regex::Regex;
@@ -23,6 +23,8 @@ use watchbell_core::{
 
 /// No query returns more events than this.
 pub const EVENTS_MAX: usize = 10_000;
+/// No query returns more events than these bytes hold, but for the first.
+const EVENTS_BYTES_MAX: usize = 16 << 20;
 /// [`Journal::why`] returns no more entries than this: the newest.
 pub const WHY_ENTRIES_MAX: usize = 500;
 /// How far [`Journal::why`] follows what led to an event.
@@ -171,7 +173,7 @@ impl Journal {
         self.at_one_moment(|conn| load(conn, &self.path))
     }
 
-    /// The events that are asked for, oldest first.
+    /// The events that are asked for, oldest first; fewer where they are long.
     ///
     /// # Errors
     /// The database can't be read.
@@ -370,13 +372,17 @@ fn events(conn: &Connection, query: &EventQuery) -> rusqlite::Result<Vec<Event>>
     let limit = query.limit.unwrap_or(EVENTS_MAX).min(EVENTS_MAX);
     let mut statement = conn.prepare(&format!("SELECT {EVENT} FROM event WHERE {terms} ORDER BY seq {order}"))?;
     let mut rows = statement.query(params_from_iter(values))?;
-    let mut found = Vec::new();
+    let (mut found, mut bytes) = (Vec::new(), 0);
     while found.len() < limit {
         let Some(row) = rows.next()? else { break };
         if let Some(NameMatch::Regex(regex)) = &query.name
             && !regex.is_match(&lossy(row, 5)?)
         {
             continue;
+        }
+        bytes += event_bytes(row)?;
+        if bytes > EVENTS_BYTES_MAX && !found.is_empty() {
+            break;
         }
         found.push(read_event(row)?);
     }
@@ -420,19 +426,24 @@ pub(super) fn counts(conn: &Connection, path: &Path) -> rusqlite::Result<Counts>
     let count = |table: &str| conn.query_row(&format!("SELECT count(*) FROM {table}"), [], |r| r.get(0).map(unsigned));
     let ends = |r: &rusqlite::Row<'_>| Ok((r.get::<_, Option<i64>>(0)?, r.get::<_, Option<i64>>(1)?));
     let ends = conn.query_row("SELECT (SELECT at FROM event ORDER BY seq LIMIT 1), max(seq) FROM event", [], ends)?;
-    let size = |suffix: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        fs::metadata(name).map_or(0, |m| m.len())
-    };
     Ok(Counts {
         rows,
         events: count("event")?,
         decisions: count("decision")?,
         oldest_event: ends.0.map(Timestamp::from_micros),
         newest_seq: ends.1.map(unsigned),
-        bytes: size("") + size("-wal"),
+        bytes: bytes(path),
     })
+}
+
+/// Size of a database and its write-ahead log.
+pub(super) fn bytes(path: &Path) -> u64 {
+    let size = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        fs::metadata(name).map_or(0, |m| m.len())
+    };
+    size("") + size("-wal")
 }
 
 /// What an answer to "why" is gathered in: everything once, in order of time.

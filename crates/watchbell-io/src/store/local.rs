@@ -31,6 +31,8 @@ pub const KEEP: Duration = Duration::from_secs(90 * 86_400);
 pub const EVENTS_KEPT_MAX: u64 = 1_000_000;
 /// How many decisions are kept at most; the oldest go first.
 pub const DECISIONS_KEPT_MAX: u64 = 2_000_000;
+/// How many bytes of the database are used at most before the oldest events and decisions go.
+pub const STORE_BYTES_MAX: u64 = 4 << 30;
 /// How many rows of each journal table one [`Store::tend`] removes at most: a commit waits for it.
 pub const PURGE_SLICE_MAX: u32 = 500;
 /// [`Store::tend`] does something at most this often, unless there is more to remove.
@@ -54,6 +56,8 @@ pub struct StoreOptions {
     pub events_max: u64,
     /// How many decisions are kept at most.
     pub decisions_max: u64,
+    /// How many bytes of the database are used at most before the oldest events and decisions go.
+    pub bytes_max: u64,
     /// How much space is kept back for a full disk, in bytes.
     pub ballast_bytes: u64,
     /// How often the lock is tried, 20 ms apart, before the folder counts as taken.
@@ -68,6 +72,7 @@ impl StoreOptions {
             keep: KEEP,
             events_max: EVENTS_KEPT_MAX,
             decisions_max: DECISIONS_KEPT_MAX,
+            bytes_max: STORE_BYTES_MAX,
             ballast_bytes: BALLAST_BYTES,
             lock_tries: lock::TRIES,
         }
@@ -250,10 +255,12 @@ impl Store {
         }
     }
 
-    /// Removes what is too old or too many, at most a slice of each table, and says how many rows of each. The oldest by position: where the
-    /// clock was wrong for a while, what came before an old row goes with it.
+    /// Removes what is too old or too many, or anything while the database is too large, at most a slice of each table,
+    /// and says how many rows of each. The oldest by position: where the clock was wrong for a while, what came before
+    /// an old row goes with it.
     fn purge(&mut self, now: Timestamp) -> rusqlite::Result<[usize; 2]> {
-        let before = (now - self.options.keep).as_micros();
+        let too_large = used_bytes(&self.conn)? > self.options.bytes_max;
+        let before = if too_large { i64::MAX } else { (now - self.options.keep).as_micros() };
         let tables = [("event", "seq", self.options.events_max), ("decision", "id", self.options.decisions_max)];
         let mut removed = [0; 2];
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -288,6 +295,12 @@ fn connect(path: &Path, now: Timestamp) -> Result<Connection, StoreError> {
     tune(&conn).map_err(wrong)?;
     schema::migrate(&mut conn, path, schema::MIGRATIONS, now)?;
     Ok(conn)
+}
+
+/// The bytes of a database that hold something: what was deleted is used again before the file grows.
+fn used_bytes(conn: &Connection) -> rusqlite::Result<u64> {
+    let number = |name: &str| conn.pragma_query_value(None, name, |r| r.get(0).map(rows::unsigned));
+    Ok((number("page_count")? - number("freelist_count")?) * number("page_size")?)
 }
 
 fn tune(conn: &Connection) -> rusqlite::Result<()> {

@@ -39,7 +39,10 @@ pub use backup::{CheckReport, PROBLEMS_MAX, backup, check};
 pub use ballast::BALLAST_BYTES;
 pub use error::StoreError;
 pub use journal::{Counts, Cut, EVENTS_MAX, EventQuery, Journal, NameMatch, WHY_ENTRIES_MAX, Why, WhyEntry, WhyKind};
-pub use local::{DECISIONS_KEPT_MAX, EVENTS_KEPT_MAX, KEEP, Opened, PURGE_SLICE_MAX, Store, StoreOptions, TEND_EVERY};
+pub use local::{
+    DECISIONS_KEPT_MAX, EVENTS_KEPT_MAX, KEEP, Opened, PURGE_SLICE_MAX, STORE_BYTES_MAX, Store, StoreOptions,
+    TEND_EVERY,
+};
 pub use lock::{Holder, holder};
 pub use schema::VERSION as SCHEMA_VERSION;
 

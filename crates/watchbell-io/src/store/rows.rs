@@ -91,6 +91,11 @@ pub(super) fn read_event(row: &Row<'_>) -> rusqlite::Result<Event> {
     })
 }
 
+/// How long an event is.
+pub(super) fn event_bytes(row: &Row<'_>) -> rusqlite::Result<usize> {
+    Ok(row.get_ref(7)?.as_bytes_or_null().ok().flatten().map_or(0, <[u8]>::len))
+}
+
 /// A decision.
 pub(super) fn read_decision(row: &Row<'_>) -> rusqlite::Result<Decision> {
     let mut text = lossy(row, 6)?;

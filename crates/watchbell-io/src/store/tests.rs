@@ -1,8 +1,8 @@
 //! The store as a whole, on real files.
 
 use super::{
-    CheckReport, Cut, EventQuery, Journal, NameMatch, Opened, Store, StoreError, StoreOptions, WhyEntry, WhyKind,
-    backup, check, database, holder, schema,
+    CheckReport, Cut, EventQuery, Journal, NameMatch, Opened, Store, StoreError, StoreOptions, WhyEntry,
+    WhyKind, backup, check, database, holder, schema,
     testing::{Dice, TempDir, at, decision, event, fault, mutate, open, options, queued},
 };
 use rusqlite::Connection;
@@ -16,7 +16,7 @@ use std::{
 };
 use watchbell_core::{
     engine::{Commit, Row, RowKey, State},
-    model::{EventKind, Name, Severity, Timestamp, Verdict},
+    model::{Event, EventKind, Name, Severity, Timestamp, Verdict},
 };
 
 /// Everything in the tables, as text: two stores with the same content are equal.
@@ -673,6 +673,37 @@ fn old_events_and_decisions_are_removed() {
         );
         assert_eq!(Journal::open(dir.path()).unwrap().counts().unwrap().decisions, 1_502 - first);
     }
+}
+
+/// A database that is too large gives up its oldest events and decisions, until it is not.
+#[test]
+fn a_large_journal_is_cut() {
+    let dir = TempDir::new("large");
+    let options = StoreOptions { bytes_max: 8 << 20, ..options() };
+    let mut store = Store::open(dir.path(), &options).unwrap().store;
+    let detail = "x".repeat(20_000);
+    let long = |n: u64| Event { detail: detail.clone(), ..event(n, 1_000, "//h/f/c") };
+    for n in 0..20 {
+        fill(&mut store, [Commit { events: (n * 60 + 1..=n * 60 + 60).map(long).collect(), ..Commit::default() }]);
+    }
+    while store.tend(at(1_000)).unwrap() > 0 {}
+    let counts = Journal::open(dir.path()).unwrap().counts().unwrap();
+    assert_eq!((counts.events, counts.newest_seq), (200, Some(1_200)), "in slices of 500");
+}
+
+/// However long events are, an answer is not: it goes on where it ended.
+#[test]
+fn an_answer_is_bounded_in_bytes() {
+    let dir = TempDir::new("long");
+    let mut store = Store::open(dir.path(), &options()).unwrap().store;
+    let detail = "x".repeat(5 << 20);
+    let long = |n: u64| Event { detail: detail.clone(), ..event(n, 1_000, "//h/f/c") };
+    fill(&mut store, [Commit { events: (1..=7).map(long).collect(), ..Commit::default() }]);
+    let journal = Journal::open(dir.path()).unwrap();
+    let seqs = |query: EventQuery| journal.events(&query).unwrap().iter().map(|e| e.seq).collect::<Vec<_>>();
+    assert_eq!(seqs(EventQuery::default()), [5, 6, 7]);
+    let after = |seq| EventQuery { after_seq: Some(seq), cut: Cut::Oldest, ..EventQuery::default() };
+    assert_eq!((seqs(after(0)), seqs(after(3))), (vec![1, 2, 3], vec![4, 5, 6]));
 }
 
 /// House is kept at most every ten seconds, also when the clock is set back.
