@@ -17,8 +17,7 @@ use watchbell_core::{config::Secret, model::Failure};
 
 /// At most this much of an answer is read; the rest is left.
 pub const ANSWER_MAX_BYTES: usize = 64 * 1024;
-/// Nobody may ask to be left alone for longer than this.
-pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// Reads a secret and puts it into the mask.
 ///
 /// # Errors
@@ -143,19 +142,18 @@ fn unsent(error: reqwest::Error, to: &str, mask: &Mask) -> Failure {
 }
 
 /// `Retry-After` as a length of time. A date counts from the answer's own `Date`, so that clocks that differ do
-/// no harm; without one, from ours.
+/// no harm; without one, from ours. How much of it is granted is the outbox's business.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let wish = text("retry-after")?;
-    let wait = match wish.parse::<u64>() {
+    Some(match wish.parse::<u64>() {
         Ok(secs) => Duration::from_secs(secs),
         Err(_) => {
             let until = httpdate::parse_http_date(wish).ok()?;
             let now = text("date").and_then(|d| httpdate::parse_http_date(d).ok()).unwrap_or_else(SystemTime::now);
             until.duration_since(now).unwrap_or_default()
         }
-    };
-    Some(wait.min(RETRY_AFTER_MAX))
+    })
 }
 
 #[cfg(test)]
@@ -172,7 +170,7 @@ mod tests {
         for (list, expect) in [
             (vec![], None),
             (vec![("retry-after", "7")], Some(7)),
-            (vec![("retry-after", "99999999")], Some(86_400)),
+            (vec![("retry-after", "99999999")], Some(99_999_999)),
             (vec![("retry-after", "soon")], None),
             (vec![("retry-after", "Sun, 06 Nov 1994 08:50:37 GMT"), date], Some(60)),
             (vec![("retry-after", "Sunday, 06-Nov-94 08:50:37 GMT"), date], Some(60)),
