@@ -1,13 +1,16 @@
 //! Copies of the store, and looking whether one is well. Both work beside a running agent, and on copies.
 
 use super::{
-    StoreError,
+    ROWS_FILE, StoreError,
     journal::{self, Counts, Journal},
-    rows::parse_event,
-    schema,
+    rows::{parse_event, unsigned},
+    schema, seen,
 };
 use rusqlite::Connection;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// No more problems of one sort are told of.
 pub const PROBLEMS_MAX: usize = 100;
@@ -17,6 +20,8 @@ pub const PROBLEMS_MAX: usize = 100;
 pub struct CheckReport {
     /// The database that was looked at.
     pub path: PathBuf,
+    /// It holds the rows that look-backs have seen, not the state.
+    pub is_rows: bool,
     /// Its schema's number.
     pub schema: u32,
     /// What SQLite's own check found; empty when the file is well.
@@ -34,18 +39,42 @@ impl CheckReport {
     }
 }
 
-/// Copies the store of a state folder to `to`, as it is in one moment, beside a running agent too. The copy is a
-/// database without a write-ahead log; put in place as `state.db` it can be used as it is.
+/// Copies the store of a state folder to `to`, as it is in one moment, beside a running agent too, and the rows that
+/// look-backs have seen, if there are any, to the path beside it that is the answer. The copies are databases without a
+/// write-ahead log; put in place as `state.db` and `rows.db` they can be used as they are.
 ///
 /// # Errors
-/// Something is at `to` already, there is no room or no right to write there, or the store can't be read.
-pub fn backup(dir: &Path, to: &Path) -> Result<(), StoreError> {
+/// Something is at `to` or beside it already, there is no room or no right to write there, or the store can't be read.
+pub fn backup(dir: &Path, to: &Path) -> Result<Option<PathBuf>, StoreError> {
     let journal = Journal::open(dir)?;
-    if to.symlink_metadata().is_ok() {
-        let what = format!("`{}` is there already, and a backup never replaces anything", to.display());
-        return Err(StoreError::Other { what, path: to.to_owned() });
+    let rows = dir.join(ROWS_FILE);
+    let seen = match journal::open(&rows) {
+        Ok((_, 0)) | Err(StoreError::NotThere { .. }) => None,
+        Ok((conn, _)) => Some((conn, rows_beside(to))),
+        Err(error) => return Err(error),
+    };
+    for path in [to].into_iter().chain(seen.as_ref().map(|(_, beside)| beside.as_path())) {
+        if path.symlink_metadata().is_ok() {
+            let what = format!("`{}` is there already, and a backup never replaces anything", path.display());
+            return Err(StoreError::Other { what, path: path.to_owned() });
+        }
     }
-    schema::copy_to(journal.conn(), &super::database(dir), to)
+    schema::copy_to(journal.conn(), &super::database(dir), to)?;
+    // After the state: a row that the state does not know of yet is harmless, one that is missing would be new again.
+    let Some((conn, beside)) = seen else { return Ok(None) };
+    let copied = schema::copy_to(&conn, &rows, &beside);
+    if copied.is_err() {
+        // Half a backup would stand in the way of the next one.
+        let _ = fs::remove_file(to);
+    }
+    copied.map(|()| Some(beside))
+}
+
+/// Where the rows go that belong to a copy of the state: `state.db.rows`.
+fn rows_beside(to: &Path) -> PathBuf {
+    let mut name = to.as_os_str().to_owned();
+    name.push(".rows");
+    name.into()
 }
 
 /// Looks at every page and every row of a database, that of a state folder or a copy. Takes a while on a large one.
@@ -55,15 +84,24 @@ pub fn backup(dir: &Path, to: &Path) -> Result<(), StoreError> {
 pub fn check(path: &Path) -> Result<CheckReport, StoreError> {
     let (conn, found) = journal::open(path)?;
     let conn = conn.unchecked_transaction().map_err(|e| StoreError::sqlite(path, &e))?;
-    schema::refuse_newer(&conn, path, found, schema::VERSION)?;
+    let is_rows = seen::is_seen(&conn).map_err(|e| StoreError::sqlite(path, &e))?;
+    schema::refuse_newer(&conn, path, found, if is_rows { seen::SCHEMA_VERSION } else { schema::VERSION })?;
     if found == 0 {
         return Err(StoreError::NotThere { path: path.to_owned() });
     }
-    let mut report = CheckReport { path: path.to_owned(), schema: found, ..CheckReport::default() };
+    let mut report = CheckReport { path: path.to_owned(), is_rows, schema: found, ..CheckReport::default() };
     // A damaged file fails here and there; each part says what it can.
     match integrity(&conn) {
         Ok(problems) => report.integrity = problems,
         Err(e) => report.integrity.push(e.to_string()),
+    }
+    if is_rows {
+        match rows_counts(&conn) {
+            Ok(rows) => report.counts.rows = rows.into_iter().collect(),
+            Err(e) => report.damaged.push(format!("not everything can be counted: {e}")),
+        }
+        report.counts.bytes = journal::bytes(path);
+        return Ok(report);
     }
     match journal::load(&conn, path) {
         Ok((_, damaged)) => report.damaged = damaged,
@@ -78,6 +116,11 @@ pub fn check(path: &Path) -> Result<CheckReport, StoreError> {
         Err(e) => report.damaged.push(format!("not everything can be counted: {e}")),
     }
     Ok(report)
+}
+
+fn rows_counts(conn: &Connection) -> rusqlite::Result<[(String, u64); 2]> {
+    let count = |table: &str| conn.query_row(&format!("SELECT count(*) FROM {table}"), [], |r| r.get(0).map(unsigned));
+    Ok([("checker".to_owned(), count("checker")?), ("seen".to_owned(), count("seen")?)])
 }
 
 fn integrity(conn: &Connection) -> rusqlite::Result<Vec<String>> {

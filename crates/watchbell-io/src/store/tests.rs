@@ -1,8 +1,9 @@
 //! The store as a whole, on real files.
 
 use super::{
-    CheckReport, Cut, EventQuery, Journal, NameMatch, Opened, Store, StoreError, StoreOptions, WhyEntry,
+    CheckReport, Cut, EventQuery, Journal, NameMatch, Opened, ROWS_FILE, Store, StoreError, StoreOptions, WhyEntry,
     WhyKind, backup, check, database, holder, schema,
+    seen::SeenRows,
     testing::{Dice, TempDir, at, decision, event, fault, mutate, open, options, queued},
 };
 use rusqlite::Connection;
@@ -744,6 +745,30 @@ fn a_backup_is_a_store() {
         fs::read_dir(other.path()).unwrap().filter(|f| f.as_ref().unwrap().file_name() == "state.db.partial").count(),
         0
     );
+}
+
+/// What look-backs have seen is part of a backup, and of the check.
+#[test]
+fn a_backup_has_the_seen_rows() {
+    let (dir, other) = (TempDir::new("rows"), TempDir::new("rows"));
+    let _store = open(dir.path()).store;
+    let copy = other.path().join("copy.db");
+    let seen = SeenRows::open(&dir.path().join(ROWS_FILE)).unwrap();
+    let rows: Vec<_> = (0..30).map(|n| watchbell_core::model::Row { key: n.to_string(), time: at(n) }).collect();
+    let checker = Name::new("//h/f/c");
+    seen.add(&checker, &rows, at(0)).unwrap();
+    let beside = backup(dir.path(), &copy).unwrap().unwrap();
+    assert_eq!(beside, other.path().join("copy.db.rows"));
+    let report = check(&beside).unwrap();
+    assert!(report.is_fine() && report.is_rows, "{report:?}");
+    assert_eq!(report.counts.rows, [("checker".to_owned(), 1), ("seen".to_owned(), 30)].into());
+    assert_eq!(check(&dir.path().join(ROWS_FILE)).unwrap().counts.rows, report.counts.rows);
+    let restored = SeenRows::read_only(&beside).unwrap();
+    assert_eq!(restored.times(&checker, at(-1), at(100), 100).unwrap().len(), 30);
+    // Half a backup is none, and nothing is replaced.
+    fs::remove_file(&copy).unwrap();
+    let error = backup(dir.path(), &copy).unwrap_err();
+    assert!(error.to_string().contains("copy.db.rows` is there already") && !copy.exists(), "{error}");
 }
 
 /// Readers see whole commits only, while the agent writes.

@@ -6,7 +6,7 @@ use super::{
     ui::{self, Done, Trouble},
 };
 use std::path::PathBuf;
-use watchbell_io::store;
+use watchbell_io::store::{self, CheckReport};
 
 /// Look after the agent's database
 #[derive(clap::Args, Debug)]
@@ -32,7 +32,7 @@ struct Check {
     json: bool,
 }
 
-/// Copy the database as it is now into a new file; works beside a running agent
+/// Copy the database as it is now into FILE, and what look-backs saw into FILE.rows; works beside a running agent
 #[derive(clap::Args, Debug)]
 struct Backup {
     /// Where to; must not be there yet
@@ -51,36 +51,25 @@ impl Args {
 
 impl Check {
     fn run(&self, place: &Place) -> Done {
-        let path = match &self.file {
-            Some(file) => file.clone(),
-            None => store::database(&place.load(None)?.state()?),
+        let (report, rows) = match &self.file {
+            Some(file) => (store::check(file)?, None),
+            None => {
+                let state = place.load(None)?.state()?;
+                let rows = state.join(store::ROWS_FILE);
+                (store::check(&store::database(&state))?, rows.exists().then(|| store::check(&rows)).transpose()?)
+            }
         };
-        let report = store::check(&path)?;
-        let counts = &report.counts;
         if self.json {
-            ui::print_json(&serde_json::json!({
-                "path": report.path.display().to_string(), "schema": report.schema, "fine": report.is_fine(),
-                "integrity": report.integrity, "damaged": report.damaged, "rows": counts.rows,
-                "events": counts.events, "decisions": counts.decisions, "oldest_event": counts.oldest_event,
-                "newest_seq": counts.newest_seq, "bytes": counts.bytes,
-            }))?;
+            let mut object = json(&report);
+            if let Some(rows) = &rows {
+                object["seen_rows"] = json(rows);
+            }
+            ui::print_json(&object)?;
         } else {
-            let mut table = Table::new(&["what", ">count"]);
-            for (name, n) in &counts.rows {
-                table.row(vec![name.as_str().into(), n.to_string().into()]);
-            }
-            table.row(vec!["event".into(), counts.events.to_string().into()]);
-            table.row(vec!["decision".into(), counts.decisions.to_string().into()]);
-            let mut text = format!("{}\nschema {}, {} bytes\n\n", path.display(), report.schema, counts.bytes);
-            text.push_str(&table.show());
-            for problem in report.integrity.iter().chain(&report.damaged) {
-                text.push_str(&format!("\n{}", ui::clean(problem)));
-            }
-            let paint = ui::Paint::stdout();
-            let verdict = if report.is_fine() { paint.good("sound") } else { paint.bad("damaged") };
-            ui::print(&format!("{text}\n{verdict}\n"))?;
+            let texts: Vec<_> = [&report].into_iter().chain(&rows).map(text).collect();
+            ui::print(&texts.join("\n"))?;
         }
-        if report.is_fine() {
+        if report.is_fine() && rows.is_none_or(|rows| rows.is_fine()) {
             return Ok(());
         }
         Err(Trouble::failed(
@@ -90,11 +79,44 @@ impl Check {
     }
 }
 
+fn json(report: &CheckReport) -> serde_json::Value {
+    let counts = &report.counts;
+    serde_json::json!({
+        "path": report.path.display().to_string(), "schema": report.schema, "fine": report.is_fine(),
+        "integrity": report.integrity, "damaged": report.damaged, "rows": counts.rows,
+        "events": counts.events, "decisions": counts.decisions, "oldest_event": counts.oldest_event,
+        "newest_seq": counts.newest_seq, "bytes": counts.bytes,
+    })
+}
+
+fn text(report: &CheckReport) -> String {
+    let counts = &report.counts;
+    let mut table = Table::new(&["what", ">count"]);
+    for (name, n) in &counts.rows {
+        table.row(vec![name.as_str().into(), n.to_string().into()]);
+    }
+    if !report.is_rows {
+        table.row(vec!["event".into(), counts.events.to_string().into()]);
+        table.row(vec!["decision".into(), counts.decisions.to_string().into()]);
+    }
+    let mut text = format!("{}\nschema {}, {} bytes\n\n", report.path.display(), report.schema, counts.bytes);
+    text.push_str(&table.show());
+    for problem in report.integrity.iter().chain(&report.damaged) {
+        text.push_str(&format!("\n{}", ui::clean(problem)));
+    }
+    let paint = ui::Paint::stdout();
+    let verdict = if report.is_fine() { paint.good("sound") } else { paint.bad("damaged") };
+    format!("{text}\n{verdict}\n")
+}
+
 impl Backup {
     fn run(&self, place: &Place) -> Done {
         let state = place.load(None)?.state()?;
-        store::backup(&state, &self.file)?;
+        let rows = store::backup(&state, &self.file)?;
         ui::note(&format!("copied `{}` to `{}`", store::database(&state).display(), self.file.display()));
+        if let Some(rows) = rows {
+            ui::note(&format!("copied `{}` to `{}`", state.join(store::ROWS_FILE).display(), rows.display()));
+        }
         Ok(())
     }
 }

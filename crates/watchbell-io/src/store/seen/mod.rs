@@ -27,6 +27,7 @@ mod writer;
 
 pub use readers::READERS_MAX;
 pub use tables::CHECKERS_MAX;
+pub(super) use tables::{VERSION as SCHEMA_VERSION, is_seen};
 pub use writer::{GROUP_ROWS_MAX, QUEUE_MAX};
 
 use super::{StoreError, local, open_file, schema, sync_dir};

@@ -31,7 +31,7 @@ pub(super) const MIGRATIONS: &[&str] = &["
 "];
 
 /// The schema that this program writes.
-pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
+pub(in crate::store) const VERSION: u32 = MIGRATIONS.len() as u32;
 
 /// So many checkers have rows at a time.
 pub const CHECKERS_MAX: i64 = 500_000;
@@ -42,6 +42,11 @@ pub(super) struct Fresh {
     pub(super) hash: i64,
     pub(super) time: i64,
     pub(super) key: String,
+}
+
+/// Whether a database holds seen rows, and not a state.
+pub(in crate::store) fn is_seen(conn: &Connection) -> rusqlite::Result<bool> {
+    conn.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'seen'")?.exists([])
 }
 
 /// The error for a database that this program can't use, of the version that was found.
