@@ -15,7 +15,7 @@ run:
 	tools/tour target/quick/watchbell $(TOUR_STATE)
 
 test: deps lint
-	cargo test --workspace --quiet $(ODBC)
+	cargo test --workspace --quiet --no-fail-fast $(ODBC)
 
 lint:
 	cargo fmt --all --check
