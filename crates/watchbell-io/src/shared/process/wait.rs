@@ -78,7 +78,7 @@ struct Kept {
 }
 
 impl Kept {
-    /// Reads what is there, without waiting and no more than the hard limit. Returns whether the pipe may have more later.
+    /// Reads what is there, without waiting and no more than the hard limit. Returns whether there may be more to read later.
     fn drain(&mut self, pipe: &OwnedFd) -> bool {
         let mut buffer = [MaybeUninit::uninit(); READ_SIZE];
         while self.seen <= OUTPUT_HARD_MAX {
@@ -94,7 +94,8 @@ impl Kept {
                 Ok(_) | Err(_) => return false,
             }
         }
-        true
+        // Nobody reads on. Left open, a pipe whose writers are gone would be ready for ever, and this task never wait.
+        false
     }
 }
 
@@ -459,5 +460,21 @@ fn reap_all(receiver: &mpsc::Receiver<Child>) {
             Err(mpsc::RecvTimeoutError::Disconnected) => return,
         }
         waiting.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pipe beyond the hard limit is closed: it would be ready for ever once its writers are gone.
+    #[test]
+    fn a_pipe_beyond_the_limit_is_not_read_on() {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let mut stream = Stream::new(Some(reader), 10).unwrap();
+        stream.kept.seen = OUTPUT_HARD_MAX;
+        rustix::io::write(&writer, b"one byte too many").unwrap();
+        stream.drain();
+        assert!(!stream.open() && stream.kept.seen > OUTPUT_HARD_MAX);
     }
 }
