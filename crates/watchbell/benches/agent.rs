@@ -4,7 +4,6 @@
 //! |---|---|
 //! | `throughput` | checks run per second, judged and committed, and CPU per 1,000, as parts of what a bare `posix_spawn` + pipe + wait loop reaches with the same plugin |
 //! | `paced` | CPU at 100 checks a second as a multiple of the loop's at that rate, and how late runs start |
-//! | `catch_up` | 1,000 look-backs with five lines each after a week without an agent: how long until every minute within the walk is judged, and how late other checks start meanwhile |
 //! | `footprint` | 10,000 checks: reading and judging the config, memory after a minute; 100 checks: memory, time to ready |
 //! | `soak` | memory over many runs (`SOAK_RUNS`, by default 100,000; a million takes some 20 minutes) |
 
@@ -26,13 +25,8 @@ const PLUGIN: &str = "#!/bin/sh\necho \"OK - fine|x=1\"\n";
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    let parts: [(&str, fn()); 5] = [
-        ("throughput", throughput),
-        ("paced", paced),
-        ("catch_up", catch_up),
-        ("footprint", footprint),
-        ("soak", soak),
-    ];
+    let parts: [(&str, fn()); 4] =
+        [("throughput", throughput), ("paced", paced), ("footprint", footprint), ("soak", soak)];
     for (name, part) in parts {
         let by_default = wanted.is_empty() && name != "soak";
         if by_default || wanted.iter().any(|w| w == name) {
@@ -200,97 +194,6 @@ fn lateness(agent: &Agent) -> Vec<(f64, f64)> {
         Some((le.replace("+Inf", "inf").parse().ok()?, count.trim().parse().ok()?))
     };
     buckets.filter_map(parse).collect()
-}
-
-const LOOK_BACKS: usize = 1000;
-
-/// Look-backs that ask one file, and checks that run every second beside them.
-fn look_backs() -> String {
-    let mut text = format!("{NO_LISTENER}[source.warehouse]\nurl = \"sqlite:warehouse.db\"\n");
-    for n in 0..LOOK_BACKS {
-        let _ =
-            writeln!(text, "[check.l{n}]\nsource = \"warehouse\"\nquery = \"SELECT id, at FROM orders\"\nexpect = [");
-        for line in 0..5 {
-            let _ = writeln!(text, "  {{ lookback = \"10m\", max = {} }},", 1000 + line);
-        }
-        text.push_str("]\n");
-    }
-    for n in 0..20 {
-        let _ = writeln!(text, "[check.live{n}]\nnagios = \"./plugin.sh\"\nevery = \"1s\"\nlog = \"runs\"");
-    }
-    text
-}
-
-fn catch_up() {
-    let folder = folder(&look_backs());
-    let warehouse = rusqlite::Connection::open(folder.join("warehouse.db")).expect("a warehouse");
-    warehouse.execute_batch("CREATE TABLE orders (id INTEGER PRIMARY KEY, at INTEGER)").expect("a table");
-    for n in 0..10 {
-        let sql = "INSERT INTO orders VALUES (?1, unixepoch() - 60 * ?1 - 30)";
-        warehouse.execute(sql, [n]).expect("a row");
-    }
-    let agent = Agent::start_in(folder);
-    let state = agent.folder.join("state/state.db");
-    until(|| behind(&state, "") == 0);
-    let folder = agent.end();
-    let state = folder.join("state/state.db");
-    let edit = rusqlite::Connection::open(&state).expect("the state");
-    let sql =
-        "UPDATE row SET value = json_set(value, '$.lookback.judged', strftime('%Y-%m-%dT%H:%M:00Z', 'now', '-7 days'))
-               WHERE tab = 'check' AND value ->> '$.lookback' IS NOT NULL";
-    assert_eq!(edit.execute(sql, []).expect("a week back"), LOOK_BACKS);
-    drop(edit);
-    let begun = jiff::Timestamp::now();
-    let agent = Agent::start_in(folder);
-    until(|| behind(&state, "-2 minutes") == 0);
-    let took = agent.started.elapsed().as_secs_f64();
-    // What was under way is in the logs a moment later.
-    std::thread::sleep(Duration::from_secs(2));
-    let mut late = live_lateness_ms(&agent.folder.join("state/logs"), begun);
-    late.sort_by(f64::total_cmp);
-    println!("a week's outage: {} judgements in {took:.1} s (wanted: 30 s)", LOOK_BACKS * 5 * 100);
-    let at = |part: f64| late[(part * (late.len() - 1) as f64) as usize];
-    println!("{} live runs meanwhile: late by {:.1} ms at the median, {:.1} ms at p99", late.len(), at(0.5), at(0.99));
-}
-
-fn until(done: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !done() {
-        assert!(begun.elapsed() < Duration::from_secs(300), "it takes more than five minutes");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
-/// How many look-backs have judged nothing yet, or not up to so long ago.
-fn behind(state: &Path, ago: &str) -> usize {
-    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
-    let conn = rusqlite::Connection::open_with_flags(state, flags).expect("the state");
-    let since = if ago.is_empty() {
-        "'1970-01-01'".to_owned()
-    } else {
-        format!("strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '{ago}')")
-    };
-    let sql = format!("SELECT count(*) FROM row WHERE tab = 'check' AND value ->> '$.lookback.judged' >= {since}");
-    let there: i64 = conn.query_row(&sql, [], |row| row.get(0)).expect("a count");
-    LOOK_BACKS - usize::try_from(there).expect("few")
-}
-
-/// How long after their slots the live checks started, by their logs.
-fn live_lateness_ms(logs: &Path, since: jiff::Timestamp) -> Vec<f64> {
-    let files = fs::read_dir(logs).expect("logs").filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
-    let mut late = Vec::new();
-    for text in files {
-        for line in text.lines() {
-            let line: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
-            let time = |key: &str| line[key].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
-            let (Some(started), Some(due)) = (time("@timestamp"), time("due")) else { continue };
-            let live = line["check"].as_str().is_some_and(|name| name.contains("/live"));
-            if live && due >= since {
-                late.push((started.as_microsecond() - due.as_microsecond()) as f64 / 1000.0);
-            }
-        }
-    }
-    late
 }
 
 fn footprint() {
