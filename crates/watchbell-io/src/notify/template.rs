@@ -16,6 +16,7 @@ use std::{fmt, fmt::Write as _, io, time::Duration};
 use watchbell_core::{
     config::{Key, Reader, Shape},
     model::{Action, Delivery, Event, EventState, Severity, Timestamp},
+    wire::text,
 };
 
 /// A digest lists this many of its events and counts the rest.
@@ -24,8 +25,6 @@ pub const DIGEST_LINES_MAX: usize = 20;
 const RENDER_MAX_BYTES: usize = 256 * 1024;
 /// Steps that a template may take: a loop in a loop over `range` must not hold a worker for minutes.
 const FUEL: u64 = 1_000_000;
-/// CIMAA cuts messages here.
-const CIMAA_MESSAGE_MAX_CHARS: usize = 200;
 
 /// The default title: one line.
 pub const TITLE: &str = r#"
@@ -459,10 +458,8 @@ pub fn cimaa_name(event: &Event) -> String {
 
 /// CIMAA's way to write a message: 200 characters and ` ...`.
 pub fn cimaa_message(event: &Event) -> String {
-    match event.text.char_indices().nth(CIMAA_MESSAGE_MAX_CHARS) {
-        Some((at, _)) if event.text[at..] != *" ..." => format!("{} ...", &event.text[..at]),
-        _ => event.text.clone(),
-    }
+    // What is cut already comes out as it is.
+    text::cut(&event.text, text::CIMAA_CHARS_MAX)
 }
 
 /// The first line that says something.

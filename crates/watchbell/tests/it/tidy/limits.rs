@@ -32,7 +32,6 @@ const NO_LIMITS: &[(&str, &str)] = &[
     ("CHECKS_VERIFIED_MAX", "how many checks a scenario verifies its invariants on"),
     ("SHOWN_MAX", "how many names a preview shows"),
     ("LAST_MIN", "how narrow a table's last column is"),
-    ("CIMAA_MESSAGE_MAX_CHARS", "CIMAA's own text, in a row with its reader's"),
 ];
 
 /// The value of a constant's expression, durations in milliseconds.
