@@ -60,12 +60,12 @@ impl Step<'_> {
         let agent = self.world.policy.agent.name.clone();
         let seconds = by_us as f64 / 1e6;
         let runs = if left_out > 0 { format!("; {left_out} runs are left out") } else { String::new() };
-        self.event(EventKind::Agent, EventState::Info, Severity::Warning, &agent, |e| {
+        let event = self.event(EventKind::Agent, EventState::Info, Severity::Warning, &agent, |e| {
             e.text = format!("the clock was set by {seconds:+.1} s; schedules follow the new time{runs}");
         });
         // Hours may have begun or ended; patience is counted anew.
         self.restore_timers();
-        self.reconcile_told();
+        self.because_of(event.seq, Self::reconcile_told);
     }
 
     /// At a start: what is stored says that the clock was set back while no agent ran, by so much or more.

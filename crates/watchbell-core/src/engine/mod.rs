@@ -68,6 +68,8 @@ struct Step<'w> {
     evidence: Timestamp,
     /// The fault that is being found.
     finding: Option<Name>,
+    /// The event whose consequences are being worked out.
+    cause: Option<u64>,
     /// The clock was set in this step, by so much.
     jumped_us: Option<i64>,
     fx: Effects,
@@ -81,7 +83,7 @@ impl<'w> Step<'w> {
     fn new(world: &'w mut World, now: Timestamp) -> Step<'w> {
         let fx = Effects::default();
         let (lanes, soon) = (BTreeSet::new(), BTreeSet::new());
-        Step { world, now, at: now, evidence: now, finding: None, jumped_us: None, fx, lanes, soon }
+        Step { world, now, at: now, evidence: now, finding: None, cause: None, jumped_us: None, fx, lanes, soon }
     }
 
     fn take(&mut self, input: Input) {
@@ -134,6 +136,13 @@ impl Step<'_> {
         (self.at, self.evidence) = (self.now, self.now);
     }
 
+    /// Works out what an event leads to: the events that come of it name it as their cause.
+    fn because_of(&mut self, event: u64, consequences: impl FnOnce(&mut Self)) {
+        let before = self.cause.replace(event);
+        consequences(self);
+        self.cause = before;
+    }
+
     /// Marks a row as changed.
     fn touch(&mut self, key: RowKey) {
         self.fx.changed.insert(key);
@@ -171,7 +180,7 @@ impl Step<'_> {
             labels: Default::default(),
             since: None,
             attempt: None,
-            caused_by: None,
+            caused_by: self.cause,
             original: None,
         };
         fill(&mut event);

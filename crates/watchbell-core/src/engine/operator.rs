@@ -49,11 +49,7 @@ impl Step<'_> {
         let squelch = Squelch { regex: regex.clone(), reason, by, at: self.now, until, permanent };
         self.world.state.squelches.insert(regex.clone(), squelch);
         self.touch(RowKey::Squelch(regex));
-        self.event(EventKind::Operator, EventState::Info, Severity::Info, &name, |e| {
-            e.source = "squelch".into();
-            e.text = text;
-        });
-        self.reconcile_all();
+        self.squelches_changed(&name, text);
     }
 
     /// Lifts a squelch: what is still critical and was not told is told now.
@@ -76,11 +72,23 @@ impl Step<'_> {
         self.world.derived.squelches.remove(regex);
         self.world.derived.timers.set(Timer::Squelch(regex.to_owned()), None);
         self.touch(RowKey::Squelch(regex.to_owned()));
-        self.event(EventKind::Operator, EventState::Info, Severity::Info, &Name::new(regex), |e| {
+        self.squelches_changed(&Name::new(regex), text);
+    }
+
+    /// A squelch came or went: everything that is wrong is looked at again.
+    fn squelches_changed(&mut self, name: &Name, text: String) {
+        let event = self.event(EventKind::Operator, EventState::Info, Severity::Info, name, |e| {
             e.source = "squelch".into();
             e.text = text;
         });
-        self.reconcile_all();
+        // Whether a silent monitor is told of depends on squelches too.
+        self.world.derived.timers.set_earlier(Timer::Monitors, self.now);
+        let faults: Vec<Name> = self.world.state.faults.keys().cloned().collect();
+        self.because_of(event.seq, |step| {
+            for fault in faults {
+                step.reconcile(&fault, None);
+            }
+        });
     }
 
     /// Somebody takes care of a fault.
@@ -108,11 +116,11 @@ impl Step<'_> {
         fault.acknowledged = ack;
         let severity = fault.severity;
         self.touch(RowKey::Fault(name.clone()));
-        self.event(EventKind::Operator, EventState::Update, severity, name, |e| {
+        let event = self.event(EventKind::Operator, EventState::Update, severity, name, |e| {
             e.source = "ack".into();
             e.text = text;
         });
-        self.reconcile(name, None);
+        self.because_of(event.seq, |step| step.reconcile(name, None));
         true
     }
 
@@ -141,16 +149,6 @@ impl Step<'_> {
         let key = format!("message/{}", key.unwrap_or_else(|| event.seq.to_string()));
         for notifier in notify {
             self.send_message(&event, &notifier, &key, "it was sent to this notifier");
-        }
-    }
-
-    /// Looks again at everything that is wrong.
-    pub(super) fn reconcile_all(&mut self) {
-        // Whether a silent monitor is told of depends on squelches too.
-        self.world.derived.timers.set_earlier(Timer::Monitors, self.now);
-        let faults: Vec<Name> = self.world.state.faults.keys().cloned().collect();
-        for fault in faults {
-            self.reconcile(&fault, None);
         }
     }
 

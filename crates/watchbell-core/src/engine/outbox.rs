@@ -393,7 +393,7 @@ impl Step<'_> {
             self.give_up_old(&queued.delivery.notifier, reason);
         }
         self.lanes.insert(queued.delivery.notifier.clone());
-        self.judge_alerts();
+        self.because_of(queued.delivery.event.seq, Self::judge_alerts);
     }
 
     /// What is too old need not wait for tries of its own while its notifier keeps failing: they are minutes apart.

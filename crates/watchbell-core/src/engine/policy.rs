@@ -19,9 +19,14 @@ impl Step<'_> {
         }
         let agent = self.world.policy.agent.name.clone();
         let checks = self.world.policy.checks.len();
-        self.event(EventKind::Agent, EventState::Info, Severity::Info, &agent, |e| {
+        let event = self.event(EventKind::Agent, EventState::Info, Severity::Info, &agent, |e| {
             e.text = format!("agent started with {checks} checks");
         });
+        self.because_of(event.seq, Self::take_up);
+    }
+
+    /// What a start leads to: what happened while no agent ran is made up for.
+    fn take_up(&mut self) {
         self.clock_while_away();
         self.interrupted_jobs();
         self.drop_removed();
@@ -34,6 +39,7 @@ impl Step<'_> {
             affected += u64::from(n > 0);
         }
         if missed > 0 {
+            let agent = self.world.policy.agent.name.clone();
             self.event(EventKind::Agent, EventState::Info, Severity::Info, &agent, |e| {
                 e.text = format!("{missed} runs of {affected} checks were due while no agent ran, and are left out");
             });
@@ -74,6 +80,17 @@ impl Step<'_> {
         let old = std::mem::replace(&mut self.world.policy, policy);
         let new = self.world.policy.clone();
         self.world.derived.index_policy(&new);
+        let agent = new.agent.name.clone();
+        let event = self.event(EventKind::Operator, EventState::Info, Severity::Info, &agent, |e| {
+            let problems = new.faults.len();
+            e.source = "config".into();
+            e.text = format!("config reloaded: {} checks, {problems} problems", new.checks.len());
+        });
+        self.because_of(event.seq, |step| step.adopt(&old, &new));
+    }
+
+    /// Brings state in line with a new config.
+    fn adopt(&mut self, old: &Policy, new: &Policy) {
         self.drop_removed();
         self.drop_removed_sources();
         for name in old.checks.keys().filter(|name| !new.checks.contains_key(*name)) {
@@ -87,12 +104,6 @@ impl Step<'_> {
             }
         }
         self.config_faults();
-        let agent = new.agent.name.clone();
-        self.event(EventKind::Operator, EventState::Info, Severity::Info, &agent, |e| {
-            let problems = new.faults.len();
-            e.source = "config".into();
-            e.text = format!("config reloaded: {} checks, {problems} problems", new.checks.len());
-        });
         self.reconcile_told();
         self.wake_outbox();
     }

@@ -134,12 +134,18 @@ impl Step<'_> {
 
     /// The fault is certain and bad enough: every receiver should know, unless a rule holds it.
     fn tell_problem(&mut self, mut fault: Fault, check: &CheckPolicy, event: Option<&Event>) {
-        self.acknowledgement_ends(&mut fault);
-        let held = self.gate(&fault, check);
-        self.note_held(&fault, held.as_ref(), event);
+        match self.acknowledgement_ends(&mut fault) {
+            Some(ended) => self.because_of(ended, |step| step.tell_unless_held(&fault, check, event)),
+            None => self.tell_unless_held(&fault, check, event),
+        }
+    }
+
+    fn tell_unless_held(&mut self, fault: &Fault, check: &CheckPolicy, event: Option<&Event>) {
+        let held = self.gate(fault, check);
+        self.note_held(fault, held.as_ref(), event);
         match &held {
             Some(Held::Parent { parent }) if !self.is_down(parent) => drop(self.soon.insert(check.name.clone())),
-            Some(Held::Acknowledged { .. }) => self.tell_acknowledged(&fault, event),
+            Some(Held::Acknowledged { .. }) => self.tell_acknowledged(fault, event),
             Some(_) => {}
             None if check.notify.is_empty() => {
                 if event.is_some() {
@@ -147,24 +153,25 @@ impl Step<'_> {
                     self.decide(&fault.name, "notify", Verdict::Drop, text).event = event.map(|e| e.seq);
                 }
             }
-            None => self.tell_all(&fault, check, event),
+            None => self.tell_all(fault, check, event),
         }
-        self.watch_fault(&fault, check, held.as_ref());
+        self.watch_fault(fault, check, held.as_ref());
     }
 
-    /// An acknowledgement whose time is over is none.
-    fn acknowledgement_ends(&mut self, fault: &mut Fault) {
+    /// An acknowledgement whose time is over is none. Returns the event that says so.
+    fn acknowledgement_ends(&mut self, fault: &mut Fault) -> Option<u64> {
         let over = fault.acknowledged.as_ref().filter(|a| a.until.is_some_and(|until| until <= self.now));
-        let Some(by) = over.map(|a| a.by.clone()) else { return };
+        let by = over.map(|a| a.by.clone())?;
         fault.acknowledged = None;
         if let Some(stored) = self.world.state.faults.get_mut(&fault.name) {
             stored.acknowledged = None;
         }
         self.touch(RowKey::Fault(fault.name.clone()));
-        self.event(EventKind::Operator, EventState::Info, fault.severity, &fault.name, |e| {
+        let event = self.event(EventKind::Operator, EventState::Info, fault.severity, &fault.name, |e| {
             e.source = "ack".into();
             e.text = format!("the acknowledgement by {by} ended");
         });
+        Some(event.seq)
     }
 
     /// Tells every receiver what it does not know yet.

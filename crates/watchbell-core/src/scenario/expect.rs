@@ -1,9 +1,9 @@
 //! What is expected: names made full, and each expectation compared with what is there.
 
-use super::{Expect, Faulty, Told, report::Mismatch, stage::Stage};
+use super::{Expect, Faulty, Happened, Told, report::Mismatch, stage::Stage};
 use crate::{
     config::nearest,
-    model::{Delivery, Event, EventState, Fault, Held, Name},
+    model::{Delivery, Event, Fault, Held, Name},
 };
 
 /// A message lists at most this many names.
@@ -83,9 +83,7 @@ impl Stage<'_, '_> {
             },
             Expect::Held { not, fault, rule } => self.expect_held(*not, fault, rule.as_deref()),
             Expect::Run { check, count } => self.expect_run(check, *count),
-            Expect::Event { not, state, name, text } => {
-                self.expect_event(*not, *state, name.as_deref(), text.as_deref())
-            }
+            Expect::Event { not, wanted } => self.expect_event(*not, wanted),
             Expect::Queued(wanted) => {
                 let found = self.world.as_ref().map_or(0, |w| w.state.outbox.len());
                 same("deliveries wait", *wanted, found)
@@ -171,14 +169,13 @@ impl Stage<'_, '_> {
         Ok(())
     }
 
-    fn expect_event(&mut self, not: bool, state: Option<EventState>, name: Option<&str>, text: Option<&str>) -> Met {
-        let is_met = |event: &Event| {
-            state.is_none_or(|s| event.state == s)
-                && name.is_none_or(|name| means(&event.name, name))
-                && text.is_none_or(|text| event.text.contains(text) || event.detail.contains(text))
+    fn expect_event(&mut self, not: bool, wanted: &Happened) -> Met {
+        let is_met = |(event, asked): &(Event, bool)| {
+            let cause = event.caused_by.and_then(|seq| self.events.iter().find(|(e, _)| e.seq == seq));
+            !asked && wanted.is_met(event, cause.map(|(e, _)| e))
         };
-        let found = self.events.iter_mut().find(|(event, asked)| !asked && is_met(event));
-        match (found, not) {
+        let found = self.events.iter().position(is_met);
+        match (found.map(|at| &mut self.events[at]), not) {
             (Some((_, asked)), false) => {
                 *asked = true;
                 Ok(())
@@ -187,6 +184,16 @@ impl Stage<'_, '_> {
             (Some((event, _)), true) => Err(Mismatch::new(format!("there is one: {}: {}", event.name, event.text))),
             (None, false) => Err(Mismatch::new("there is no such event that no line asked for")),
         }
+    }
+}
+
+impl Happened {
+    fn is_met(&self, event: &Event, cause: Option<&Event>) -> bool {
+        let says = |event: &Event, text: &String| event.text.contains(text) || event.detail.contains(text);
+        self.state.is_none_or(|s| event.state == s)
+            && self.name.as_ref().is_none_or(|name| means(&event.name, name))
+            && self.text.as_ref().is_none_or(|text| says(event, text))
+            && self.because.as_ref().is_none_or(|text| cause.is_some_and(|cause| says(cause, text)))
     }
 }
 

@@ -217,6 +217,15 @@ enum Behaves {
     Takes(Duration),
 }
 
+/// An event that is looked for; `because`: what the event says that led to it.
+#[derive(Clone, PartialEq, Default, Debug)]
+struct Happened {
+    state: Option<EventState>,
+    name: Option<String>,
+    text: Option<String>,
+    because: Option<String>,
+}
+
 #[derive(Clone, PartialEq, Debug)]
 enum Expect {
     Deliver { not: bool, wanted: Told },
@@ -225,7 +234,7 @@ enum Expect {
     NoFaults,
     Held { not: bool, fault: String, rule: Option<String> },
     Run { check: String, count: Option<u32> },
-    Event { not: bool, state: Option<EventState>, name: Option<String>, text: Option<String> },
+    Event { not: bool, wanted: Happened },
     Queued(usize),
     Running(usize),
     Refused(Option<String>),

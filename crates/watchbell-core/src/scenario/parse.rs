@@ -1,8 +1,8 @@
 //! From a scenario's text to its lines. Every mistake is reported, with its place.
 
 use super::{
-    Behaves, Command, Expect, Faulty, Finds, LINES_MAX, Line, SPAN_MAX, START_DEFAULT, Says, Scenario, ScenarioError,
-    Told, When,
+    Behaves, Command, Expect, Faulty, Finds, Happened, LINES_MAX, Line, SPAN_MAX, START_DEFAULT, Says, Scenario,
+    ScenarioError, Told, When,
 };
 use crate::{
     config::{nearest, parse_duration},
@@ -445,11 +445,13 @@ fn event(not: bool, words: &mut Words) -> Parsed<Expect> {
     ];
     let state = states.into_iter().find(|(word, _)| words.take(word)).map(|(_, state)| state);
     let mut text = words.take_quoted();
-    let name = if text.is_none() { words.take_any() } else { None };
+    let names = text.is_none() && words.peek() != Some("because");
+    let name = if names { words.take_any() } else { None };
     if text.is_none() {
         text = words.take_quoted();
     }
-    Ok(Expect::Event { not, state, name, text })
+    let because = if words.take("because") { Some(words.text("what the event says that led to it")?) } else { None };
+    Ok(Expect::Event { not, wanted: Happened { state, name, text, because } })
 }
 
 fn list(words: &[&str]) -> String {

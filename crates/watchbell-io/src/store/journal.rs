@@ -550,13 +550,14 @@ fn about_delivery(conn: &Connection, state: &State, key: &str, all: &mut Gathere
     Ok(Some(name))
 }
 
-/// The newest of what happened to a name and of what was decided about it.
+/// The newest of what happened to a name, what led to it, and what was decided about it.
 fn about_name(conn: &Connection, name: &str, all: &mut Gathered) -> rusqlite::Result<()> {
     // One more than is shown, so that a cut is noticed.
     let limit = WHY_ENTRIES_MAX + 1;
     let wanted = Some(NameMatch::Exact(name.to_owned()));
     let found = events(conn, &EventQuery { name: wanted, limit: Some(limit), ..EventQuery::default() })?;
+    let causes: BTreeSet<u64> = found.iter().filter_map(|event| event.caused_by).collect();
     all.events.extend(found.into_iter().map(|event| (event.seq, event)));
     all.decisions = decisions(conn, "name = ?1", [Value::from(name.to_owned())], limit)?;
-    Ok(())
+    causes.into_iter().try_for_each(|seq| all.event(conn, seq))
 }

@@ -613,7 +613,7 @@ fn why_explains() {
         format!("{kind}: {} fault={} waiting={}", lines.join(" "), why.fault.is_some(), why.waiting.len())
     };
     let cases = [
-        (disk, "name: e2 d20 d25 d26 fault=true waiting=1"),
+        (disk, "name: e1 e2 d20 d25 d26 fault=true waiting=1"),
         ("2", "event: e1 e2 d20 d25 d26 fault=true waiting=1"),
         (key, "delivery: e1 e2 d20 d25 d26 fault=true waiting=1"),
         ("3", "event: e3 d30 fault=false waiting=0"),

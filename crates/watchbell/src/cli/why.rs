@@ -131,7 +131,8 @@ fn event_text(event: &Event, why: &WhyView, paint: Paint) -> String {
     let attempt = event.attempt.filter(|(n, of)| n != of).map_or_else(String::new, |(n, of)| format!(" ({n} of {of})"));
     // The name is said once, above.
     let name = if *event.name == *why.id { String::new() } else { format!(" {}", ui::clean(&event.name)) };
-    format!("#{} {state}{name}: {}{attempt}", event.seq, ui::clean(&event.text))
+    let cause = event.caused_by.map_or_else(String::new, |seq| paint.dim(&format!("  [because of #{seq}]")));
+    format!("#{} {state}{name}: {}{attempt}{cause}", event.seq, ui::clean(&event.text))
 }
 
 fn decision_text(decision: &Decision, why: &WhyView, paint: Paint) -> String {
