@@ -2,6 +2,7 @@
 
 pub mod checklog;
 pub mod clock;
+mod code;
 pub mod config;
 mod direct;
 pub mod engine;
@@ -150,6 +151,7 @@ async fn serve(folder: Folder, read: Read, loaded: Loaded<Program, Channel>, log
     let web = crate::web::start(&agent).await?;
     agent.health.set_ready();
     systemd::ready();
+    code::let_go();
     let keeper = Keeper { folder, read, agent: agent.clone(), kit };
     let keeper = tokio::spawn(keeper.keep(hup, asked));
     let queue = tokio::spawn(queue::take_in(agent.clone()));
