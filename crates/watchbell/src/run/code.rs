@@ -1,7 +1,7 @@
 //! The program's code in memory. A start runs through most of it once (command line, config, databases, TLS), the
 //! work after it through a small part; each page that was run counts as the agent's for as long as nobody else needs
 //! the memory. So once it is ready the agent lets go of all, and what it goes on running comes back from the page
-//! cache within microseconds: 4 MB in place of 11.
+//! cache within microseconds. Measured with a hundred checks: 8 MB in place of 11.
 
 use rustix::mm::{Advice, madvise};
 use std::{ffi::c_void, fs, io, ops::Range};
@@ -35,9 +35,9 @@ fn forget(code: Range<usize>) -> io::Result<()> {
     let start = code.start as *mut c_void;
     // SAFETY: the range is one whole mapping of our own, private, of a file, without the right to write. None of its
     // pages was ever written to (the linker puts what needs relocating into other segments, and nothing here gives
-    // itself the right), so each is a page of the file, which can't change while it is executed (ETXTBSY). madvise(2):
-    // the next access to a page that was let go of reads it from that file again, for any thread, at any time, this
-    // call's own return included; so no access sees other bytes than before.
+    // itself the right), so each is a page of the file, which can't be written while it is executed (ETXTBSY), and
+    // which the kernel may drop and read again at any time anyhow. madvise(2): the next access to a page that was let
+    // go of reads it from that file, for any thread, this call's own return included; so none sees other bytes.
     unsafe { madvise(start, code.len(), Advice::LinuxDontNeed) }?;
     Ok(())
 }
