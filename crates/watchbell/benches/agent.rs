@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `throughput` | checks run per second, judged and committed, and CPU per 1,000, as parts of what a bare `posix_spawn` + pipe + wait loop reaches with the same plugin |
 //! | `paced` | CPU at 100 checks a second as a multiple of the loop's at that rate, and how late runs start |
+//! | `catch_up` | 1,000 look-backs with five lines each after a week without an agent: how long until every minute within the walk is judged, and how late other checks start meanwhile |
 //! | `footprint` | 10,000 checks: reading and judging the config, memory after a minute; 100 checks: memory, time to ready |
 //! | `soak` | memory over many runs (`SOAK_RUNS`, by default 100,000; a million takes some 20 minutes) |
 
+use rustix::process::{Pid, Signal};
 use std::{
     fmt::Write as _,
     fs,
@@ -20,13 +22,21 @@ use std::{
 
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_secs(8);
+/// Of a round, where two take turns.
+const TURNS: u32 = 8;
+const TURN: Duration = Duration::from_secs(1);
 const WARM_UP: Duration = Duration::from_secs(3);
 const PLUGIN: &str = "#!/bin/sh\necho \"OK - fine|x=1\"\n";
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    let parts: [(&str, fn()); 4] =
-        [("throughput", throughput), ("paced", paced), ("footprint", footprint), ("soak", soak)];
+    let parts: [(&str, fn()); 5] = [
+        ("throughput", throughput),
+        ("paced", paced),
+        ("catch_up", catch_up),
+        ("footprint", footprint),
+        ("soak", soak),
+    ];
     for (name, part) in parts {
         let by_default = wanted.is_empty() && name != "soak";
         if by_default || wanted.iter().any(|w| w == name) {
@@ -91,6 +101,10 @@ impl Agent {
         line.trim().trim_end_matches(" kB").trim().parse::<f64>().expect("a number") / 1024.0
     }
 
+    fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(Pid::from_child(&self.child), signal).expect("a signal");
+    }
+
     fn cpu_ms(&self) -> f64 {
         cpu_ms(&format!("/proc/{}/stat", self.child.id()))
     }
@@ -139,28 +153,49 @@ fn checks(count: usize, every: &str) -> String {
 /// Agents of the benchmark listen on their socket only.
 const NO_LISTENER: &str = "listen = \"off\"\n";
 
+/// The machine's own speed changes from one second to the next: loop and agent take turns, each stands still while
+/// the other runs.
 fn throughput() {
     let at_once = 8 * cores();
-    let config = format!("{NO_LISTENER}running_max = {at_once}\n{}", checks(8000, "1s"));
     let (mut rates, mut cpus, mut ours, mut bare_rates) = (vec![], vec![], vec![], vec![]);
+    let mut loops = bare(at_once, TURN, None).0;
     for _ in 0..ROUNDS {
-        let (bare_rate, bare_cpu) = bare(at_once, ROUND, None);
-        let agent = Agent::start(&config);
+        // More than can be run, whatever the machine: a place that is free is always taken.
+        let due = (1.5 * loops) as usize;
+        let agent = Agent::start(&format!("{NO_LISTENER}running_max = {at_once}\n{}", checks(due, "1s")));
         std::thread::sleep(WARM_UP);
-        let (runs, cpu, begun) = (agent.figure("watchbell_runs_total"), agent.cpu_ms(), Instant::now());
-        std::thread::sleep(ROUND);
-        let done = agent.figure("watchbell_runs_total") - runs;
-        let (rate, cpu) = (done / begun.elapsed().as_secs_f64(), (agent.cpu_ms() - cpu) / done);
-        println!("loop {bare_rate:6.0}/s {bare_cpu:.3} s per 1000   agent {rate:6.0}/s {cpu:.3} s per 1000");
-        rates.push(rate / bare_rate);
+        let (mut ran, mut looped) = ((0.0, 0.0), (0.0, 0.0));
+        for _ in 0..TURNS {
+            agent.signal(Signal::STOP);
+            let (rate, cpu) = bare(at_once, TURN, None);
+            looped = (looped.0 + rate, looped.1 + cpu);
+            agent.signal(Signal::CONT);
+            let (rate, cpu) = agent_turn(&agent);
+            ran = (ran.0 + rate, ran.1 + cpu);
+        }
+        let turns = f64::from(TURNS);
+        let (rate, cpu, bare_cpu) = (ran.0 / turns, ran.1 / turns, looped.1 / turns);
+        loops = looped.0 / turns;
+        println!("loop {loops:6.0}/s {bare_cpu:.3} s per 1000   agent {rate:6.0}/s {cpu:.3} s per 1000");
+        rates.push(rate / loops);
         cpus.push(cpu / bare_cpu);
         ours.push(rate);
-        bare_rates.push(bare_rate);
+        bare_rates.push(loops);
     }
     let (ours, bare) = (median(ours), median(bare_rates));
     println!("median of {ROUNDS}: agent {ours:.0}/s, loop {bare:.0}/s");
     println!("ratio: {:.1} % of the loop's rate (wanted: 88 % or more)", 100.0 * median(rates));
     println!("ratio: {:.2} of the loop's CPU per check (wanted: 1.15 or less)", median(cpus));
+}
+
+/// The agent's runs per second and CPU seconds per 1,000, for one turn.
+fn agent_turn(agent: &Agent) -> (f64, f64) {
+    // What stood still is under way again after a moment.
+    std::thread::sleep(TURN / 10);
+    let (runs, cpu, begun) = (agent.figure("watchbell_runs_total"), agent.cpu_ms(), Instant::now());
+    std::thread::sleep(TURN);
+    let done = agent.figure("watchbell_runs_total") - runs;
+    (done / begun.elapsed().as_secs_f64(), (agent.cpu_ms() - cpu) / done)
 }
 
 fn paced() {
@@ -194,6 +229,101 @@ fn lateness(agent: &Agent) -> Vec<(f64, f64)> {
         Some((le.replace("+Inf", "inf").parse().ok()?, count.trim().parse().ok()?))
     };
     buckets.filter_map(parse).collect()
+}
+
+const LOOK_BACKS: usize = 1000;
+
+/// Look-backs that ask one file, and checks that run every second beside them.
+fn look_backs() -> String {
+    let mut text = format!("{NO_LISTENER}[source.warehouse]\nurl = \"sqlite:warehouse.db\"\n");
+    for n in 0..LOOK_BACKS {
+        let _ =
+            writeln!(text, "[check.l{n}]\nsource = \"warehouse\"\nquery = \"SELECT id, at FROM orders\"\nexpect = [");
+        for line in 0..5 {
+            let _ = writeln!(text, "  {{ lookback = \"10m\", max = {} }},", 1000 + line);
+        }
+        text.push_str("]\n");
+    }
+    for n in 0..20 {
+        let _ = writeln!(text, "[check.live{n}]\nnagios = \"./plugin.sh\"\nevery = \"1s\"\nlog = \"runs\"");
+    }
+    text
+}
+
+fn catch_up() {
+    let folder = folder(&look_backs());
+    let warehouse = rusqlite::Connection::open(folder.join("warehouse.db")).expect("a warehouse");
+    warehouse.execute_batch("CREATE TABLE orders (id INTEGER PRIMARY KEY, at INTEGER)").expect("a table");
+    for n in 0..10 {
+        let sql = "INSERT INTO orders VALUES (?1, unixepoch() - 60 * ?1 - 30)";
+        warehouse.execute(sql, [n]).expect("a row");
+    }
+    let agent = Agent::start_in(folder);
+    let state = agent.folder.join("state/state.db");
+    until(|| behind(&state, "") == 0);
+    let folder = agent.end();
+    let state = folder.join("state/state.db");
+    let edit = rusqlite::Connection::open(&state).expect("the state");
+    // The last slot too: with one just past, nothing is to be made up for, and each check waits for its next.
+    let sql = "WITH ago AS (SELECT strftime('%Y-%m-%dT%H:%M:00Z', 'now', '-7 days') AS week)
+               UPDATE row SET value = json_set(value, '$.lookback.judged', ago.week, '$.last_slot', ago.week)
+               FROM ago WHERE tab = 'check' AND value ->> '$.lookback' IS NOT NULL";
+    assert_eq!(edit.execute(sql, []).expect("a week back"), LOOK_BACKS);
+    drop(edit);
+    let begun = jiff::Timestamp::now();
+    let agent = Agent::start_in(folder);
+    until(|| behind(&state, "-2 minutes") == 0);
+    let took = agent.started.elapsed().as_secs_f64();
+    // Each has said which minutes of the week lay beyond its walk: it did begin there.
+    assert!(agent.figure("watchbell_events_total") >= LOOK_BACKS as f64, "not all had a week to catch up with");
+    // What was under way is in the logs a moment later.
+    std::thread::sleep(Duration::from_secs(2));
+    let mut late = live_lateness_ms(&agent.folder.join("state/logs"), begun);
+    late.sort_by(f64::total_cmp);
+    println!("a week's outage: {} judgements in {took:.1} s (wanted: 30 s)", LOOK_BACKS * 5 * 100);
+    let at = |part: f64| late[(part * (late.len() - 1) as f64) as usize];
+    println!("{} live runs meanwhile: late by {:.1} ms at the median, {:.1} ms at p99", late.len(), at(0.5), at(0.99));
+}
+
+fn until(done: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < Duration::from_secs(300), "it takes more than five minutes");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// How many look-backs have judged nothing yet, or not up to so long ago.
+fn behind(state: &Path, ago: &str) -> usize {
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let conn = rusqlite::Connection::open_with_flags(state, flags).expect("the state");
+    let since = if ago.is_empty() {
+        "'1970-01-01'".to_owned()
+    } else {
+        format!("strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '{ago}')")
+    };
+    let sql = format!("SELECT count(*) FROM row WHERE tab = 'check' AND value ->> '$.lookback.judged' >= {since}");
+    let there: i64 = conn.query_row(&sql, [], |row| row.get(0)).expect("a count");
+    LOOK_BACKS - usize::try_from(there).expect("few")
+}
+
+/// How long after their slots the live checks started, by their logs.
+fn live_lateness_ms(logs: &Path, since: jiff::Timestamp) -> Vec<f64> {
+    let of_checks = |file: fs::DirEntry| fs::read_dir(file.path()).ok();
+    let files = fs::read_dir(logs).expect("logs").flatten().filter_map(of_checks).flatten().flatten();
+    let mut late = Vec::new();
+    for text in files.filter_map(|file| fs::read_to_string(file.path()).ok()) {
+        for line in text.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
+            let time = |key: &str| line[key].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+            let (Some(started), Some(due)) = (time("@timestamp"), time("due")) else { continue };
+            let live = line["check"].as_str().is_some_and(|name| name.contains("/live"));
+            if live && due >= since {
+                late.push((started.as_microsecond() - due.as_microsecond()) as f64 / 1000.0);
+            }
+        }
+    }
+    late
 }
 
 fn footprint() {
