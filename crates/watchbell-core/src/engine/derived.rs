@@ -5,16 +5,16 @@ use crate::{
     config::{CheckPolicy, Policy},
     model::{Delivery, Name, Timestamp},
 };
+use foldhash::fast::FixedState;
 use regex::Regex;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque, hash_map::DefaultHasher},
-    hash::BuildHasherDefault,
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
-/// What is looked up by key at every run, and never gone through in order. The hash has no seed: the same inputs
+/// What is looked up by key at every run, and never gone through in order. The hash's seed is fixed: the same inputs
 /// give the same effects.
-pub(super) type Hashed<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
+pub(super) type Hashed<K, V> = HashMap<K, V, FixedState>;
 
 /// What a timer is for.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

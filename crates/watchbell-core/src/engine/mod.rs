@@ -8,7 +8,8 @@
 //!        ─▶ faults   soft, hard, changed, gone          → events     faults.rs
 //!        ─▶ tell     squelch → parent → acknowledged → flapping
 //!                    → hours → what does each receiver believe?      tell.rs
-//!        ─▶ outbox   order, pace, retry, digest, give up             outbox.rs
+//!        ─▶ outbox   order, pace, digest                             outbox.rs
+//!                    retry, give up, hand to the next in line        undelivered.rs
 //! ```
 //! Operators' inputs (squelch, acknowledge, run now, send) enter at `operator.rs` and leave the same way;
 //! `policy.rs` adopts a new config and compares it with the state; `clock.rs` is for a wall clock that was set.
@@ -26,6 +27,7 @@ mod policy;
 mod results;
 mod tell;
 mod timers;
+mod undelivered;
 mod world;
 
 pub use effects::{Commit, Effects, ResultRecord, RunOrder, SendOrder};

@@ -2,12 +2,14 @@
 
 use super::*;
 use crate::{
-    config::{Capabilities, Key, Kind, LogFormat, Missed, Overlap, Reader, Renotify, Retry, Scope, Shape, Style},
+    config::{
+        Capabilities, CheckPolicy, Key, Kind, LogFormat, Missed, Overlap, Reader, Renotify, Retry, Scope, Shape, Style,
+    },
     model::Severity,
     schedule::Schedule,
 };
 use jiff::tz::TimeZone;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 type Program = Arc<String>;
 

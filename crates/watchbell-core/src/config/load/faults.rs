@@ -1,0 +1,139 @@
+//! What is wrong with the config, as faults: of which name, told how, and what it means for what runs.
+
+use super::{
+    super::{
+        ConfigFault, Level, Policy, Problem, Problems,
+        file::{self, FileKind, FileState, Subject},
+        formats::cimaa,
+        render::{render_one, summary_line},
+    },
+    Config, FAULT_PROBLEMS_MAX,
+    merged::Merged,
+};
+use crate::model::Name;
+use std::collections::BTreeMap;
+
+impl<P: Clone, N: Clone> Config<P, N> {
+    /// Every error is a fault of its own subject; and files that can't be read at all leave their mark.
+    pub(super) fn add_faults(&self, policy: &mut Policy, file_notify: &BTreeMap<String, Vec<Name>>, problems: &Merged) {
+        let mut by_subject: BTreeMap<&(String, Subject), Vec<&Problem>> = BTreeMap::new();
+        for (problem, subject) in problems.problems.list.iter().zip(&problems.subjects) {
+            if problem.level == Level::Error {
+                by_subject.entry(subject).or_default().push(problem);
+            }
+        }
+        let mut faults: BTreeMap<Name, ConfigFault> = BTreeMap::new();
+        for ((path, subject), list) in by_subject {
+            let Some(file) = self.files.get(path) else { continue };
+            let name = self.fault_name(path, file, subject, policy);
+            let shown = list.iter().take(FAULT_PROBLEMS_MAX).map(|p| render_one(&problems.problems, p, false));
+            let mut detail = shown.collect::<Vec<_>>().join("\n");
+            if list.len() > FAULT_PROBLEMS_MAX {
+                detail.push_str(&format!("\nand {} more\n", list.len() - FAULT_PROBLEMS_MAX));
+            }
+            let message = self.fault_message(file, subject, &list, &problems.problems, policy);
+            let notify = file_notify.get(path).cloned().unwrap_or_default();
+            match faults.get_mut(&name) {
+                Some(fault) => {
+                    fault.message = format!("{}; {message}", fault.message);
+                    fault.detail = format!("{}\n{detail}", fault.detail);
+                }
+                None => {
+                    faults.insert(name.clone(), ConfigFault { name, message, detail, notify });
+                }
+            }
+        }
+        policy.faults = faults.into_values().collect();
+        for (path, file) in &self.files {
+            if file.kind == FileKind::Folder {
+                // Any check may stand in it that is not known from elsewhere.
+                policy.broken.insert(format!("//{}/", self.agent.policy.name));
+            } else if file.broken && file.checks.is_empty() {
+                let mut prefix = file::prefix(&self.agent, path, file.kind);
+                if file.kind == FileKind::Dwmon {
+                    prefix.push_str(file::dwmon_check(path));
+                }
+                policy.broken.insert(prefix);
+            }
+            for check in &file.checks {
+                let wanted = check.good.as_ref().is_none_or(|(draft, _)| draft.enabled);
+                if wanted && !policy.checks.contains_key(&check.name) {
+                    policy.broken.insert(check.name.to_string());
+                }
+            }
+        }
+    }
+
+    fn fault_name(&self, path: &str, file: &FileState<P, N>, subject: &Subject, policy: &Policy) -> Name {
+        let prefix = file::prefix(&self.agent, path, file.kind);
+        match subject {
+            Subject::File if matches!(file.kind, FileKind::Flake | FileKind::Dwmon) => {
+                Name::new(format!("{prefix}{}", path.rsplit('/').next().unwrap_or(path)))
+            }
+            Subject::File => Name::new(prefix),
+            Subject::Agent => Name::new(format!("{prefix}[agent]")),
+            Subject::Defaults(table) => Name::new(format!("{prefix}[{table}]")),
+            Subject::Notifier(name) => Name::new(format!("{prefix}[notify.{name}]")),
+            Subject::Source(name) => Name::new(format!("{prefix}[source.{name}]")),
+            Subject::Check(_, name) if policy.checks.contains_key(name) => name.part("config"),
+            Subject::Check(_, name) => name.clone(),
+        }
+    }
+
+    fn fault_message(
+        &self,
+        file: &FileState<P, N>,
+        subject: &Subject,
+        list: &[&Problem],
+        all: &Problems,
+        policy: &Policy,
+    ) -> String {
+        let Some(first) = list.first() else { return String::new() };
+        if file.kind == FileKind::Cimaa && !file.cimaa_agent {
+            match subject {
+                Subject::File if file.broken => return cimaa::file_fault(&file.absolute),
+                Subject::Check(section, name) => {
+                    let own = file.checks.iter().find(|c| c.name == *name).and_then(|c| c.reason.clone());
+                    let reason = own.unwrap_or_else(|| first.message.clone());
+                    return cimaa::check_fault(&file.absolute, section, &reason);
+                }
+                _ => {}
+            }
+        }
+        let mut message = summary_line(all, first);
+        if list.len() > 1 {
+            message.push_str(&format!(" (and {} more)", list.len() - 1));
+        }
+        message.push_str(consequence(file, subject, policy));
+        message
+    }
+}
+
+/// What an error means for what runs, as the end of a fault's message.
+fn consequence<P, N>(file: &FileState<P, N>, subject: &Subject, policy: &Policy) -> &'static str {
+    match subject {
+        Subject::File if file.kind == FileKind::Folder => "; what its files said before goes on",
+        Subject::File
+            if file.broken && file.checks.is_empty() && file.notifiers.is_empty() && file.sources.is_empty() =>
+        {
+            "; nothing of this file is used"
+        }
+        Subject::File if file.broken => "; what the file said before goes on",
+        Subject::Check(_, name) => match file.checks.iter().find(|c| c.name == *name) {
+            Some(check) if check.good.is_none() || !policy.checks.contains_key(name) => "; the check does not run",
+            Some(check) if !check.fresh => "; the check runs as it was before",
+            _ => "",
+        },
+        Subject::Notifier(name) => match file.notifiers.iter().find(|n| *n.name == **name) {
+            Some(notifier) if notifier.good.is_none() => "; nobody is told by it",
+            Some(notifier) if !notifier.fresh => "; it tells as it did before",
+            _ => "",
+        },
+        Subject::Source(name) => match file.sources.iter().find(|s| *s.name == **name) {
+            Some(source) if source.good.is_none() => "; no query can be asked there",
+            Some(source) if !source.fresh => "; it is asked as it was before",
+            _ => "",
+        },
+        _ => "",
+    }
+}
