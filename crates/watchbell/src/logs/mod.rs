@@ -10,6 +10,7 @@ mod syslog;
 use ::sentry::{ClientInitGuard, integrations::tracing::ErrorLayer, types::Dsn};
 use std::{io::IsTerminal, path::Path};
 use tracing::{Level, Metadata};
+use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt,
 };
@@ -50,6 +51,12 @@ impl Missing {
     }
 }
 
+/// The journal's priorities are syslog's, where what is only worth knowing is no notice.
+fn as_in_syslog() -> PriorityMappings {
+    let (info, debug) = (Priority::Informational, Priority::Debug);
+    PriorityMappings { info, debug, ..PriorityMappings::new() }
+}
+
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
 /// Places to log to beside standard error, as far as they can be had.
@@ -70,7 +77,7 @@ impl Places {
             None => {}
         }
         match settings.log.journald.then(tracing_journald::layer) {
-            Some(Ok(journal)) => places.journal = Some(journal.boxed()),
+            Some(Ok(journal)) => places.journal = Some(journal.with_priority_mappings(as_in_syslog()).boxed()),
             Some(Err(error)) => places
                 .missing
                 .left_out

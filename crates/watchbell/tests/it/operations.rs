@@ -1,8 +1,9 @@
 //! What operators and their machines do to an agent: signals, reloads, a second start, systemd, Sentry, a full disk.
 
-use crate::place::{PATIENCE, Place};
+use crate::place::{PATIENCE, Place, skipped};
 use rustix::process::Signal;
 use std::{
+    collections::BTreeMap,
     io::{Read, Write},
     net::TcpListener,
     os::unix::net::UnixDatagram,
@@ -88,6 +89,74 @@ fn systemd_is_told() {
     while hear() != "STOPPING=1" {}
 }
 
+/// systemd's journal gets the agent's log with its fields, where the config asks for it; a journal that is not there is
+/// a fault.
+#[test]
+fn the_journal_is_logged_to() {
+    let place = Place::new("journald = true", BROKEN);
+    std::fs::create_dir(place.folder.join("journal")).unwrap();
+    // A view of the file system in which the journal's place is this folder.
+    let agent = |folder: &std::path::Path| {
+        let script = "mount --bind \"$1\" /run/systemd && exec \"$2\" run";
+        let mut view = Command::new("unshare");
+        view.args(["--mount", "sh", "-c", script, "sh"]).arg(folder).arg(env!("CARGO_BIN_EXE_watchbell"));
+        view.env("WATCHBELL_CONFIG", &place.folder).env_remove("WATCHBELL_LOG");
+        view
+    };
+    let usable = Command::new("unshare").args(["--mount", "mount", "--bind", "/run/systemd", "/run/systemd"]).status();
+    if !usable.is_ok_and(|status| status.success()) {
+        return skipped("the_journal_is_logged_to: needs root and a folder /run/systemd");
+    }
+    let without = place.start_with(|command| {
+        *command = agent(&place.folder);
+        command.stderr(std::process::Stdio::null())
+    });
+    place.until("the fault of a log without a place", || told(&place, Action::Trigger, "test#log"));
+    drop(without);
+    let socket = UnixDatagram::bind(place.folder.join("journal/socket")).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let _agent = place.start_with(|command| {
+        *command = agent(&place.folder);
+        command.stderr(std::process::Stdio::null())
+    });
+    let mut buffer = vec![0; 65536];
+    let entry = loop {
+        let n = socket.recv(&mut buffer).expect("an entry of the journal");
+        let entry = journal_fields(&buffer[..n]);
+        if entry.get("MESSAGE").is_some_and(|message| message == "delivered") {
+            break entry;
+        }
+    };
+    let fields = [("PRIORITY", "6"), ("SYSLOG_IDENTIFIER", "watchbell"), ("TARGET", "watchbell::run::work")];
+    for (field, value) in fields.into_iter().chain([("F_ATTEMPT", "1")]) {
+        assert_eq!(entry.get(field).map(String::as_str), Some(value), "{field} in {entry:?}");
+    }
+    place.until("the fault's end", || told(&place, Action::Resolve, "test#log"));
+}
+
+/// An entry in the journal's native protocol: `NAME=VALUE`, or a name, the value's length and the value.
+fn journal_fields(mut entry: &[u8]) -> BTreeMap<String, String> {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let mut fields = BTreeMap::new();
+    while let Some(end) = entry.iter().position(|byte| *byte == b'\n') {
+        let (line, rest) = (&entry[..end], &entry[end + 1..]);
+        match text(line).split_once('=') {
+            Some((name, value)) => {
+                fields.insert(name.to_owned(), value.to_owned());
+                entry = rest;
+            }
+            None => {
+                let (length, rest) = rest.split_at(8);
+                let (value, rest) =
+                    rest.split_at(usize::try_from(u64::from_le_bytes(length.try_into().unwrap())).unwrap());
+                fields.insert(text(line), text(value));
+                entry = &rest[1..];
+            }
+        }
+    }
+    fields
+}
+
 /// S3.14: errors of the agent itself go to Sentry, those at start-up too.
 #[test]
 fn sentry_hears_of_errors_at_start() {
@@ -131,8 +200,7 @@ fn a_full_disk_is_told() {
     std::fs::create_dir_all(&state).unwrap();
     let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=48m", "tmpfs"]).arg(&state).status();
     if !mounted.is_ok_and(|s| s.success()) {
-        eprintln!("SKIPPED a_full_disk_is_told: a small file system can't be mounted here (needs root)");
-        return;
+        return skipped("a_full_disk_is_told: a small file system can't be mounted here (needs root)");
     }
     let unmount = Unmount(state.clone());
     let agent = place.start();

@@ -126,6 +126,12 @@ impl Place {
     }
 }
 
+/// A test that can't be run here says so loudly; in continuous integration it is an error.
+pub fn skipped(what: &str) {
+    assert!(std::env::var_os("CI").is_none(), "SKIPPED {what}; this is CI");
+    eprintln!("SKIPPED {what}");
+}
+
 impl Running {
     /// Sends a signal.
     pub fn signal(&self, signal: rustix::process::Signal) {
