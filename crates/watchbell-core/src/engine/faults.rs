@@ -122,8 +122,10 @@ impl Step<'_> {
             self.reconcile(name, event.as_ref());
             self.finding = None;
         }
-        if old.is_none() || matches!(change, Change::Changed | Change::Softened) {
-            self.parent_changed(&check.name, event.as_ref());
+        if let Some(event) = event
+            && (old.is_none() || matches!(change, Change::Changed | Change::Softened))
+        {
+            self.parent_changed(&check.name, &event);
         }
     }
 
@@ -187,7 +189,7 @@ impl Step<'_> {
             }
         }
         self.reconcile(name, Some(&event));
-        self.parent_changed(&old.check, Some(&event));
+        self.parent_changed(&old.check, &event);
     }
 
     /// The event of a fault's change, appended to the stream.
@@ -205,19 +207,18 @@ impl Step<'_> {
     }
 
     /// Looks again at the faults of the checks that depend on this one, of which `event` has just happened.
-    fn parent_changed(&mut self, parent: &Name, event: Option<&Event>) {
+    fn parent_changed(&mut self, parent: &Name, event: &Event) {
         let Some(children) = self.world.derived.children.get(parent).cloned() else { return };
         if !self.is_down(parent) {
             self.world.derived.recovered.insert(parent.clone(), self.now);
         }
-        let cause = event.map(|e| e.seq).or(self.cause);
-        let before = std::mem::replace(&mut self.cause, cause);
-        for child in children {
-            for fault in self.world.derived.faults_of.get(&child).cloned().unwrap_or_default() {
-                self.reconcile(&fault, None);
+        self.because_of(event.seq, |step| {
+            for child in children {
+                for fault in step.world.derived.faults_of.get(&child).cloned().unwrap_or_default() {
+                    step.reconcile(&fault, None);
+                }
             }
-        }
-        self.cause = before;
+        });
     }
 
     /// Checks whose faults wait for a run, as a parent is well again, run before their time.

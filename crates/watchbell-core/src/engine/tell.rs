@@ -352,7 +352,8 @@ impl Step<'_> {
             Some(held) => held.explain(),
         };
         let verdict = if held.is_some() { Verdict::Hold } else { Verdict::Tell };
-        self.decide(&fault.name, rule, verdict, text).event = event.map(|e| e.seq);
+        let led_here = event.map(|e| e.seq).or(self.cause);
+        self.decide(&fault.name, rule, verdict, text).event = led_here;
     }
 
     /// A fault that is not told for its own sake is held by no rule.

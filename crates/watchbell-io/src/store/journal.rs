@@ -556,8 +556,9 @@ fn about_name(conn: &Connection, name: &str, all: &mut Gathered) -> rusqlite::Re
     let limit = WHY_ENTRIES_MAX + 1;
     let wanted = Some(NameMatch::Exact(name.to_owned()));
     let found = events(conn, &EventQuery { name: wanted, limit: Some(limit), ..EventQuery::default() })?;
-    let causes: BTreeSet<u64> = found.iter().filter_map(|event| event.caused_by).collect();
+    let mut causes: BTreeSet<u64> = found.iter().filter_map(|event| event.caused_by).collect();
     all.events.extend(found.into_iter().map(|event| (event.seq, event)));
     all.decisions = decisions(conn, "name = ?1", [Value::from(name.to_owned())], limit)?;
+    causes.extend(all.decisions.iter().filter_map(|decision| decision.event));
     causes.into_iter().try_for_each(|seq| all.event(conn, seq))
 }

@@ -594,6 +594,7 @@ fn why_explains() {
             decision(25, disk, Verdict::Tell, Some(key), Some(2)),
             decision(26, disk, Verdict::Hold, Some(key), None),
             decision(30, "//h/f/other", Verdict::Drop, None, Some(3)),
+            decision(31, "//h/f/switch", Verdict::Hold, None, Some(3)),
         ],
     };
     fill(&mut store, [commit]);
@@ -617,7 +618,7 @@ fn why_explains() {
         ("2", "event: e1 e2 d20 d25 d26 fault=true waiting=1"),
         (key, "delivery: e1 e2 d20 d25 d26 fault=true waiting=1"),
         ("3", "event: e3 d30 fault=false waiting=0"),
-        ("//h/f/switch", "name: e1 fault=false waiting=0"),
+        ("//h/f/switch", "name: e1 e3 d31 fault=false waiting=0"),
         ("4", "nothing"),
         ("//h/f/none", "nothing"),
         ("", "nothing"),

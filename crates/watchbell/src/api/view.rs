@@ -80,7 +80,7 @@ pub fn fault(policy: &Policy, state: &State, squelched: &Squelched, fault: &Faul
             at: a.at,
             until: a.until,
         }),
-        held: fault.held.as_ref().map(held),
+        held: fault.held.as_ref().map(|rule| held(state, fault, rule)),
         stale: fault.stale,
         check: fault.check.clone(),
         episode: fault.episode,
@@ -105,12 +105,25 @@ fn told(state: &State, fault: &Fault) -> Vec<ToldView> {
         .collect()
 }
 
-fn held(held: &Held) -> HeldView {
+fn held(state: &State, fault: &Fault, held: &Held) -> HeldView {
     let view = |rule: &str, text: String| HeldView { rule: rule.into(), text, until: None };
+    let till = |until: Option<Timestamp>| until.map_or_else(String::new, |at| format!(" until {at}"));
     match held {
-        Held::Squelch { regex } => view("squelch", format!("the squelch `{regex}` matches its name")),
+        Held::Squelch { regex } => match state.squelches.get(regex) {
+            Some(Squelch { by, reason, until, .. }) => {
+                let text = format!("{by} squelched `{regex}`{}: {reason}", till(*until));
+                HeldView { until: *until, ..view("squelch", text) }
+            }
+            None => view("squelch", format!("the squelch `{regex}` matches its name")),
+        },
         Held::Parent { parent } => view("parent", format!("unreachable: `{parent}`, on which it depends, is failing")),
-        Held::Acknowledged { by } => view("acknowledged", format!("{by} takes care of it")),
+        Held::Acknowledged { by } => {
+            let ack = fault.acknowledged.as_ref();
+            let comment = ack.map(|a| a.comment.as_str()).filter(|comment| !comment.is_empty());
+            let (until, comment) = (ack.and_then(|a| a.until), comment.map_or_else(String::new, |c| format!(": {c}")));
+            let text = format!("{by} takes care of it{}{comment}", till(until));
+            HeldView { until, ..view("acknowledged", text) }
+        }
         Held::Flapping => view("flapping", "its check changes state too often".into()),
         Held::Hours { until } => {
             let from = until.map_or_else(String::new, |at| format!(" before {at}"));

@@ -88,6 +88,7 @@ fn normal(place: &Place, text: &str) -> String {
         (r"\b\d+ bytes", "N bytes"),
         (r"#\d+ ", "#N "),
         (r"event #\d+", "event #N"),
+        (r"because of #\d+", "because of #N"),
         (r"\(process \d+\)", "(process N)"),
         // How wide a column is depends on what was replaced in it.
         (r"(\S)   +", "$1  "),
@@ -212,6 +213,12 @@ fn squelch_and_lift() {
     text += &all(&place, &["squelch", "//test/", "for good", "--permanent"]);
     let permanent = all(&place, &["squelches"]);
     assert!(permanent.contains("permanent"), "{permanent}");
+    // Who did what, and what came of it.
+    let why = || out(&place.run(&["why", "//test/watchbell/disk"]));
+    place.until("what became of it is written", || {
+        why().contains("delivered at try 1") && why().contains("squelched `//test/`")
+    });
+    text += &why().replace(&by, "alice").replace(&user_name(), "bob");
     check("squelch", &normal(&place, &text));
 }
 
