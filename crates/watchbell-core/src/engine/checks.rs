@@ -72,7 +72,7 @@ impl Step<'_> {
 
     /// Sets the check's timers from what is known of it: at start, at a jump of the clock, and when its schedule
     /// changed. `outage`: slots since its last one were missed and are made up for as its policy says. Returns how
-    /// many are left out.
+    /// many are left out: none of a look-back, whose next run judges the minutes of all.
     pub(super) fn plan_afresh(&mut self, check: &CheckPolicy, outage: bool) -> u64 {
         self.plan_refresh(check);
         let Some(schedule) = &check.schedule else {
@@ -103,7 +103,7 @@ impl Step<'_> {
         // A retry that was due meanwhile is due now.
         let due = retry.map(|at| at.max(self.now)).or(due);
         self.world.derived.timers.set(Timer::Check(check.name.clone()), due);
-        left_out
+        if check.lookback.is_some() { 0 } else { left_out }
     }
 
     /// When a check is due next after an outage, and how many of its slots are left out.

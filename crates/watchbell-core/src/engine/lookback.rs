@@ -48,6 +48,12 @@ impl Judged<'_> {
         format!("{late}{}", self.policy.text(&self.counted))
     }
 
+    /// The same where several expectations speak.
+    fn named(&self) -> String {
+        let part = self.expectation.part.as_ref().map_or_else(String::new, |part| format!("{part}: "));
+        part + &self.text()
+    }
+
     /// S2.8: what handlers get, in dwmon's own words where it has them.
     fn json(&self, check: &Name) -> serde_json::Value {
         let local = self.counted.minute.to_jiff().to_zoned(self.policy.zone.clone());
@@ -148,7 +154,7 @@ impl Step<'_> {
                 continue;
             }
             spoken.insert(fault_name(check, expectation));
-            said.push(judged.text());
+            said.push(judged.named());
             if verdict != Verdict::Good {
                 outcome.findings.push(Finding { part, ..Finding::new(expectation.severity, judged.text()) });
             }
