@@ -349,11 +349,18 @@ impl Step<'_> {
         self.touch(RowKey::Fault(fault.name.clone()));
         let (rule, text) = match held {
             None => ("released", "no rule holds it any more".to_owned()),
+            Some(Held::Squelch { regex }) => ("squelch", self.squelch_said(regex)),
             Some(held) => held.explain(),
         };
         let verdict = if held.is_some() { Verdict::Hold } else { Verdict::Tell };
         let led_here = event.map(|e| e.seq).or(self.cause);
         self.decide(&fault.name, rule, verdict, text).event = led_here;
+    }
+
+    /// A squelch with its owner and reason: whoever reads the trail finds it long after the squelch is gone.
+    fn squelch_said(&self, regex: &str) -> String {
+        let said = self.world.state.squelches.get(regex).map(|s| format!(", set by {}: {}", s.by, s.reason));
+        format!("squelched by `{regex}`{}", said.unwrap_or_default())
     }
 
     /// A fault that is not told for its own sake is held by no rule.

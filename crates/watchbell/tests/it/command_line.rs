@@ -202,7 +202,7 @@ fn squelch_and_lift() {
     text += &table.replace(&format!("{by:<5}"), "alice").replace(&by, "alice");
     place.script("plugin.sh", PLUGIN);
     let tested = all(&place, &["test", "disk", "--dry-run"]);
-    assert!(tested.contains("squelched by `disk$` (squelch)") && !tested.contains("would tell"), "{tested}");
+    assert!(tested.contains("squelched by `disk$`, set by") && !tested.contains("would tell"), "{tested}");
     run_now(&place, "//test/watchbell/disk");
     place.until("the fault", || out(&place.run(&["faults"])).contains("squelched"));
     assert!(place.told().is_empty(), "squelched: nobody is told");
