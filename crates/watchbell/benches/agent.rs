@@ -260,7 +260,7 @@ fn catch_up() {
     }
     let agent = Agent::start_in(folder);
     let state = agent.folder.join("state/state.db");
-    until(|| behind(&state, "") == 0);
+    until(|| behind(&state, "-10 years") == 0);
     let folder = agent.end();
     let state = folder.join("state/state.db");
     let edit = rusqlite::Connection::open(&state).expect("the state");
@@ -293,17 +293,13 @@ fn until(done: impl Fn() -> bool) {
     }
 }
 
-/// How many look-backs have judged nothing yet, or not up to so long ago.
+/// How many look-backs have not judged up to so long ago.
 fn behind(state: &Path, ago: &str) -> usize {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let conn = rusqlite::Connection::open_with_flags(state, flags).expect("the state");
-    let since = if ago.is_empty() {
-        "'1970-01-01'".to_owned()
-    } else {
-        format!("strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '{ago}')")
-    };
-    let sql = format!("SELECT count(*) FROM row WHERE tab = 'check' AND value ->> '$.lookback.judged' >= {since}");
-    let there: i64 = conn.query_row(&sql, [], |row| row.get(0)).expect("a count");
+    let sql = "SELECT count(*) FROM row
+               WHERE tab = 'check' AND value ->> '$.lookback.judged' >= strftime('%Y-%m-%dT%H:%M:%SZ', 'now', ?1)";
+    let there: i64 = conn.query_row(sql, [ago], |row| row.get(0)).expect("a count");
     LOOK_BACKS - usize::try_from(there).expect("few")
 }
 

@@ -445,8 +445,8 @@ fn event(not: bool, words: &mut Words) -> Parsed<Expect> {
     ];
     let state = states.into_iter().find(|(word, _)| words.take(word)).map(|(_, state)| state);
     let mut text = words.take_quoted();
-    let names = text.is_none() && words.peek() != Some("because");
-    let name = if names { words.take_any() } else { None };
+    let is_named = text.is_none() && words.peek() != Some("because");
+    let name = if is_named { words.take_any() } else { None };
     if text.is_none() {
         text = words.take_quoted();
     }
