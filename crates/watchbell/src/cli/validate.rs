@@ -39,6 +39,8 @@ impl Args {
     /// Reads the config and says what is wrong.
     pub fn run(&self, place: &Place) -> Done {
         let setup = place.load(self.dir.as_deref())?;
+        // As the agent does: what an old format names relatively is looked for in its folder.
+        setup.folder.enter()?;
         let problems = with_preflight(&setup);
         let errors = problems.errors();
         match self.format {

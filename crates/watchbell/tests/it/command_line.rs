@@ -242,6 +242,16 @@ fn user_name() -> String {
     out(&Command::new("id").arg("-un").output().unwrap()).trim().to_owned()
 }
 
+/// What an old format names relatively starts at the config folder, wherever `validate` is called from.
+#[test]
+fn relative_programs_are_looked_for_as_the_agent_does() {
+    let place = place();
+    place.script("wave.sh", "#!/bin/sh\nexit 0\n");
+    place.file("host.cfg", "[load]\ncommand = ./wave.sh\n\n[gone]\ncommand = ./gone.sh\n");
+    let said = all(&place, &["validate"]);
+    assert!(said.contains("gone.sh` can't be run") && !said.contains("wave.sh"), "{said}");
+}
+
 /// Acknowledging, by a short name, and withdrawing it.
 #[test]
 fn acknowledge_and_withdraw() {
