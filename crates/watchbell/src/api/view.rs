@@ -363,7 +363,7 @@ pub fn status(policy: &Policy, state: &State, problems: &Problems, now: Timestam
     StatusView {
         agent: policy.agent.name.clone(),
         agent_id: state.meta.agent_id.clone(),
-        version: env!("CARGO_PKG_VERSION").into(),
+        version: env!("WATCHBELL_VERSION").into(),
         started: None,
         now,
         ready: false,

@@ -43,7 +43,7 @@ use std::process::ExitCode;
 #[derive(Parser, Debug)]
 #[command(
     name = "watchbell",
-    version,
+    version = env!("WATCHBELL_VERSION"),
     max_term_width = 100,
     propagate_version = true,
     disable_help_subcommand = false,

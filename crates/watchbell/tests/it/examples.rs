@@ -55,7 +55,7 @@ fn config_files(folder: &Path, below: &Path, found: &mut Vec<InputFile>) {
 fn examples() -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> =
         fs::read_dir(root().join("examples")).expect("there are examples").flatten().map(|e| e.path()).collect();
-    folders.retain(|folder| folder.is_dir() && !folder.ends_with("systemd"));
+    folders.retain(|folder| folder.is_dir());
     folders.sort();
     folders
 }

@@ -5,6 +5,7 @@
 mod command_line;
 mod examples;
 mod handing_in;
+mod install;
 mod kill;
 mod look_back_seed;
 mod look_back_tools;

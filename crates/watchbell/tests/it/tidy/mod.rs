@@ -190,7 +190,8 @@ fn modules_depend_one_way() {
 #[test]
 fn banned_words_stand_nowhere() {
     let mut found = Vec::new();
-    for source in running() {
+    // What Cargo hears of a build script is its output.
+    for source in running().into_iter().filter(|s| !s.path.ends_with("/build.rs")) {
         for (word, allowed, instead) in BANS {
             if !allowed.iter().any(|prefix| source.path.starts_with(prefix)) {
                 found.extend(source.places(word).into_iter().map(|place| format!("{place}\n      {instead}")));
