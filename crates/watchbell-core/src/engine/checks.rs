@@ -1,7 +1,7 @@
 //! Checks: when they are due, which may start, and what their runs bring.
 
 use super::{
-    RunOrder, Step,
+    Judged, RunOrder, Step,
     derived::{Derived, Running, Timer, is_monitor},
     effects::ResultRecord,
     lookback::PlanEnd,
@@ -32,7 +32,7 @@ const CLOCK_CHANGE_MAX_US: i64 = 3 * 3_600_000_000;
 /// The part of the agent's faults about sources that too many wait for: `AGENT#monitor-source-NAME`.
 const CROWDED_PART: &str = "monitor-source-";
 /// What a summary in the state is cut to, in characters.
-const SUMMARY_CHARS_MAX: usize = 200;
+pub(super) const SUMMARY_CHARS_MAX: usize = 200;
 
 /// What is known of a check before a run is judged.
 struct Before {
@@ -390,7 +390,10 @@ impl Step<'_> {
             }
             None if self.is_own(name) => {
                 let bare = CheckPolicy::bare(name.clone(), self.world.policy.agent.notify.clone());
+                let worst = outcome.findings.iter().map(|f| f.severity).max();
+                self.judged = Some(Judged::of(&bare, &outcome, worst));
                 self.apply(&bare, outcome.findings, |_| false);
+                self.judged = None;
             }
             None => {
                 let text = format!("there is no check `{name}`; `watchbell checks` lists those there are");
@@ -463,7 +466,9 @@ impl Step<'_> {
                 let untold = outcome.inconclusive && !is_monitor(name) && !overdue;
                 untold || (late && overdue) || unspoken.contains(name)
             };
+            self.judged = Some(Judged::of(check, &outcome, worst));
             self.apply(check, findings, keep);
+            self.judged = None;
         }
         self.remember(check, slot, started, worst, &outcome);
         self.flap(check, before.worst.is_some_and(|b| b != worst), worst);

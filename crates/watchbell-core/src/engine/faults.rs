@@ -2,14 +2,18 @@
 
 use super::{
     Step,
+    checks::SUMMARY_CHARS_MAX,
     derived::{Timer, is_monitor},
     world::{Past, RowKey},
 };
 use crate::{
     config::{CheckPolicy, Style},
-    model::{Event, EventKind, EventState, Fault, Finding, Name, Severity, Timestamp},
+    model::{Event, EventKind, EventState, Fault, Finding, Metric, Name, Severity, Timestamp},
     schedule,
-    state::fault::{self, Change, Context, Rules},
+    state::{
+        fault::{self, Change, Context, Rules},
+        threshold::NAMELESS,
+    },
     wire::text,
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -182,14 +186,37 @@ impl Step<'_> {
             }
         };
         let mut event = self.fault_event(check, &old, EventState::Recovery);
+        event.now = if why.is_empty() { self.well(&old.check, name) } else { Some(why.to_owned()) };
         if !why.is_empty() {
             event.text = why.to_owned();
-            if let Some(last) = self.fx.events.last_mut() {
-                last.text = why.to_owned();
-            }
+        }
+        if let Some(last) = self.fx.events.last_mut() {
+            last.clone_from(&event);
         }
         self.reconcile(name, Some(&event));
         self.parent_changed(&old.check, &event);
+    }
+
+    /// What is so now of a fault that is gone, as its check said last: the number that was too high, or the line of the
+    /// run, if that speaks of nothing else that is wrong.
+    pub(super) fn well(&self, check: &Name, fault: &Name) -> Option<String> {
+        let part = fault.strip_prefix(&**check).and_then(|rest| rest.strip_prefix('#'));
+        let summary = match self.judged.as_ref().filter(|judged| judged.check == *check) {
+            Some(judged) => {
+                let is_it =
+                    |m: &&Metric| part.is_some_and(|part| m.name == part || m.name.is_empty() && part == NAMELESS);
+                if let Some(metric) = judged.metrics.iter().find(is_it) {
+                    return Some(metric.shown());
+                }
+                Some(&judged.summary).filter(|_| judged.is_well || fault == check)
+            }
+            None => {
+                let last = self.world.state.checks.get(check).and_then(|state| state.last.as_ref());
+                last.filter(|last| last.worst.is_none()).map(|last| &last.summary)
+            }
+        };
+        let summary = summary?.trim();
+        (!summary.is_empty()).then(|| summary.chars().take(SUMMARY_CHARS_MAX).collect())
     }
 
     /// The event of a fault's change, appended to the stream.
@@ -198,6 +225,7 @@ impl Step<'_> {
             e.source = "check".into();
             e.text.clone_from(&fault.message);
             e.detail.clone_from(&fault.detail);
+            e.description.clone_from(&check.description);
             e.link.clone_from(&check.link);
             e.runbook.clone_from(&check.runbook);
             e.labels.clone_from(&check.labels);

@@ -36,7 +36,7 @@ pub use world::{Meta, Past, Row, RowKey, State, Told, ToldKey, World};
 
 use crate::{
     config::CheckPolicy,
-    model::{Decision, Event, EventKind, EventState, Name, Severity, Timestamp, Verdict},
+    model::{Decision, Event, EventKind, EventState, Metric, Name, Outcome, Severity, Timestamp, Verdict},
 };
 use derived::Timer;
 use std::{collections::BTreeSet, sync::Arc};
@@ -70,6 +70,8 @@ struct Step<'w> {
     evidence: Timestamp,
     /// The fault that is being found.
     finding: Option<Name>,
+    /// The run that is being judged, for what it says of faults that are gone.
+    judged: Option<Judged>,
     /// The event whose consequences are being worked out.
     cause: Option<u64>,
     /// The clock was set in this step, by so much.
@@ -81,11 +83,40 @@ struct Step<'w> {
     soon: BTreeSet<Name>,
 }
 
+/// A run that is being judged: what it says of things that are well.
+struct Judged {
+    check: Name,
+    /// One line, of the check as a whole.
+    summary: String,
+    metrics: Vec<Metric>,
+    /// It found nothing wrong: its line speaks for each part.
+    is_well: bool,
+}
+
+impl Judged {
+    fn of(check: &CheckPolicy, outcome: &Outcome, worst: Option<Severity>) -> Judged {
+        let (summary, metrics) = (outcome.summary.clone(), outcome.metrics.clone());
+        Judged { check: check.name.clone(), summary, metrics, is_well: worst.is_none() && !outcome.inconclusive }
+    }
+}
+
 impl<'w> Step<'w> {
     fn new(world: &'w mut World, now: Timestamp) -> Step<'w> {
         let fx = Effects::default();
         let (lanes, soon) = (BTreeSet::new(), BTreeSet::new());
-        Step { world, now, at: now, evidence: now, finding: None, cause: None, jumped_us: None, fx, lanes, soon }
+        Step {
+            world,
+            now,
+            at: now,
+            evidence: now,
+            finding: None,
+            judged: None,
+            cause: None,
+            jumped_us: None,
+            fx,
+            lanes,
+            soon,
+        }
     }
 
     fn take(&mut self, input: Input) {
@@ -177,6 +208,8 @@ impl Step<'_> {
             topic: None,
             text: String::new(),
             detail: String::new(),
+            now: None,
+            description: None,
             link: None,
             runbook: None,
             labels: Default::default(),

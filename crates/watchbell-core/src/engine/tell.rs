@@ -253,6 +253,7 @@ impl Step<'_> {
             check: fault.check.clone(),
             episode: fault.episode,
             change: fault.change,
+            since: Some(fault.since),
             message: fault.message.clone(),
             severity: fault.severity,
             at: self.now,
@@ -280,6 +281,7 @@ impl Step<'_> {
             return;
         }
         let mut event = event.cloned();
+        let (policy, now) = (self.check_policy(check, name), self.well(check, name));
         if let Some(fault) = self.world.state.faults.get_mut(name) {
             // If it is told once more, that is another change than the one that ends here.
             fault.change = fault.change.saturating_add(1);
@@ -294,9 +296,21 @@ impl Step<'_> {
                 self.event(EventKind::Fault, EventState::Recovery, told.severity, name, |e| {
                     e.source = "check".into();
                     e.text.clone_from(&told.message);
+                    e.now.clone_from(&now);
+                    e.since = told.since;
+                    if let Some(policy) = &policy {
+                        e.description.clone_from(&policy.description);
+                        e.link.clone_from(&policy.link);
+                        e.runbook.clone_from(&policy.runbook);
+                        e.labels.clone_from(&policy.labels);
+                    }
                 })
             });
             let mut about = about.clone();
+            if about.state != EventState::Recovery {
+                // It stands, and is not as bad any more: what it says is what is so now.
+                about.now.get_or_insert_with(|| about.text.clone());
+            }
             about.state = EventState::Recovery;
             // An end that was given up before, and is told with another text now, is another delivery.
             let again = if told.again > 0 { format!(".{}", told.again) } else { String::new() };

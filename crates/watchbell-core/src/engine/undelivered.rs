@@ -179,6 +179,7 @@ impl Step<'_> {
             change: ends.change,
             // Grows with every delivery, and the end that is told next is one.
             again: self.world.state.meta.outbox_id,
+            since: queued.delivery.event.since,
             message: queued.delivery.event.text.clone(),
             severity: queued.delivery.event.severity,
             at: self.now,

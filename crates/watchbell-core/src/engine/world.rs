@@ -91,6 +91,9 @@ pub struct Told {
     pub episode: u64,
     /// Which change within it.
     pub change: u32,
+    /// Since when it has been wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
     /// The message that was told.
     pub message: String,
     /// The severity that was told.

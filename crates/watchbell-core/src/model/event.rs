@@ -71,6 +71,13 @@ pub struct Event {
     /// More lines, where the source had them.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
+    /// Of a recovery: what is so now, in one line, where that is known (what the run that found it well says, or the
+    /// number that was too high). `text` is what was wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub now: Option<String>,
+    /// What the check is, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
     /// Where to look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
@@ -80,7 +87,7 @@ pub struct Event {
     /// Labels of the check or message.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// Since when it has been wrong, for events about faults.
+    /// Since when it has been wrong, for events about faults; of a recovery: since when it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
     /// Which attempt of how many, for events about faults.

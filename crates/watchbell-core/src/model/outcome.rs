@@ -91,6 +91,15 @@ impl Metric {
     pub fn new(name: impl Into<String>, value: f64) -> Metric {
         Metric { name: name.into(), value, unit: None, at: None }
     }
+
+    /// Its value with its unit, for people: `42%`, `0.3 s`.
+    pub fn shown(&self) -> String {
+        match self.unit.as_deref().unwrap_or_default() {
+            "" => self.value.to_string(),
+            "%" => format!("{}%", self.value),
+            unit => format!("{} {unit}", self.value),
+        }
+    }
 }
 
 /// How long one step of a probe took (`dns`, `connect`, `tls`, `first_byte`, `transfer`).

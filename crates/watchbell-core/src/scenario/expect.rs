@@ -200,7 +200,8 @@ impl Happened {
 impl Told {
     fn is_met(&self, delivery: &Delivery) -> bool {
         let has = |text: &String| {
-            let said = |e: &Event| e.text.contains(text) || e.detail.contains(text);
+            let now = |e: &Event| e.now.as_ref().is_some_and(|now| now.contains(text));
+            let said = |e: &Event| e.text.contains(text) || e.detail.contains(text) || now(e);
             said(&delivery.event) || delivery.digest.iter().any(said)
         };
         self.action.is_none_or(|action| action == delivery.action)
@@ -210,6 +211,9 @@ impl Told {
                 None => *to == *delivery.notifier,
             })
             && self.text.as_ref().is_none_or(has)
+            && self
+                .lasted
+                .is_none_or(|lasted| delivery.event.since.is_some_and(|since| delivery.event.at.since(since) == lasted))
     }
 }
 

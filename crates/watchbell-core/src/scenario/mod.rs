@@ -22,7 +22,7 @@
 //! | `start TIME` | when it begins (default: Monday 2026-01-05T08:00:00Z) |
 //! | `at 90s …`, `at 2026-01-05T09:00:00Z …`, `after 10s …` | when the rest of the line happens; alone, only time passes |
 //! | `disk critical "91%"`, `disk#inodes error "x"` | from now on, runs report this (`info`, `warning`, `error`, `critical`); `\n` begins a new line; `steady` behind it: it doesn't escalate |
-//! | `disk ok`, `disk#inodes ok` | runs report nothing wrong any more |
+//! | `disk ok`, `disk ok "40%"`, `disk#inodes ok` | runs report nothing wrong any more; the line that they say it with |
 //! | `disk metric load 5` | runs measure this (`value` is the nameless one) |
 //! | `disk hangs`, `disk can't start` | runs end at their time limit; can't begin |
 //! | `disk runs for 90s` | how long a run takes from now on (default: no time) |
@@ -40,7 +40,7 @@
 //! | `clock jump -1h` | the wall clock is set |
 //! | `reload`, `reload without disk` | the config changes; the rest is as at the start |
 //! | `config` … `end` | a config file's text; the first one is there from the start, later ones replace it |
-//! | `expect deliver [ACTION] [FAULT] [to NOTIFIER] ["text"]` | one more delivery that no `expect` asked for before |
+//! | `expect deliver [ACTION] [FAULT] [to NOTIFIER] ["text"] [lasted 5m]` | one more delivery that no `expect` asked for before; `lasted`: of a fault that began so long before |
 //! | `expect no deliver …`, `expect quiet` | none such; none at all |
 //! | `expect fault disk [critical] [hard] [2 of 4] [stale] [acknowledged] ["text"]`, `expect no fault disk`, `expect no faults` | what is wrong now |
 //! | `expect held disk by squelch`, `expect not held disk` | why nobody is told (`squelch`, `parent`, `acknowledged`, `flapping`, `hours`) |
@@ -167,7 +167,7 @@ enum When {
 enum Command {
     Wait,
     Say { check: String, part: Option<String>, says: Says },
-    Report { check: String, finding: Option<Finds> },
+    Report { check: String, finding: Result<Option<String>, Finds> },
     Squelch { regex: String, reason: String, by: String, lasts: Option<Duration>, permanent: bool },
     Unsquelch { regex: String, by: String },
     Ack { fault: String, comment: String, by: String, lasts: Option<Duration> },
@@ -195,14 +195,18 @@ struct Finds {
 
 #[derive(Clone, PartialEq, Debug)]
 enum Says {
-    Ok,
+    /// The line it says so with, if any.
+    Ok(Option<String>),
     Finds(Finds),
     Alternates(Finds),
     Metric(String, f64),
     Hangs,
     CannotStart,
     RunsFor(Duration),
-    Rows { count: u32, ago: Duration },
+    Rows {
+        count: u32,
+        ago: Duration,
+    },
     RowsEvery(Option<Duration>),
 }
 
@@ -246,6 +250,7 @@ struct Told {
     fault: Option<String>,
     to: Option<String>,
     text: Option<String>,
+    lasted: Option<Duration>,
 }
 
 #[derive(Clone, PartialEq, Debug, Default)]

@@ -180,7 +180,7 @@ fn says(name: &str, words: &mut Words) -> Parsed<Command> {
         None => (name.to_owned(), None),
     };
     let says = match state.text.as_str() {
-        "ok" => Says::Ok,
+        "ok" => Says::Ok(words.take_quoted()),
         "hangs" | "silent" => Says::Hangs,
         "can't" => {
             words.expect_word("start")?;
@@ -243,7 +243,7 @@ fn finds(state: &Word, words: &mut Words) -> Parsed<Finds> {
 fn report(words: &mut Words) -> Parsed<Command> {
     let check = words.text("a passive check's name")?;
     let state = words.next("`ok`, `warning`, `error` or `critical`")?;
-    let finding = if state.text == "ok" { None } else { Some(finds(&state, words)?) };
+    let finding = if state.text == "ok" { Ok(words.take_quoted()) } else { Err(finds(&state, words)?) };
     Ok(Command::Report { check, finding })
 }
 
@@ -380,6 +380,8 @@ fn told(words: &mut Words) -> Parsed<Told> {
         if word == "to" {
             words.take("to");
             told.to = Some(words.text("a notifier's name")?);
+        } else if words.take("lasted") {
+            told.lasted = Some(words.duration()?);
         } else if let Some(text) = words.take_quoted() {
             told.text = Some(text);
         } else if told.fault.is_none() {

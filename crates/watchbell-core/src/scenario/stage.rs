@@ -40,6 +40,8 @@ pub(super) struct Actor {
     alternates: Option<Finds>,
     runs: u32,
     metrics: BTreeMap<String, f64>,
+    /// What it says in one line while nothing is wrong.
+    summary: Option<String>,
     hangs: bool,
     cannot_start: bool,
     takes: Duration,
@@ -462,7 +464,10 @@ impl<'s, 'l> Stage<'s, 'l> {
         let input = match command.clone() {
             Command::Report { check, finding } => {
                 let (check, mut outcome) = (self.check_name(&check)?, Outcome::default());
-                outcome.findings.extend(finding.map(|f| f.finding(None)));
+                match finding {
+                    Ok(summary) => outcome.summary = summary.unwrap_or_default(),
+                    Err(finds) => outcome.findings.push(finds.finding(None)),
+                }
                 Input::Report { check, at: None, outcome: Box::new(outcome) }
             }
             Command::Squelch { regex, reason, by, lasts, permanent } => {
@@ -505,12 +510,13 @@ impl Finds {
 impl Actor {
     fn says(&mut self, part: Option<String>, says: &Says, now: Timestamp) {
         match says {
-            Says::Ok if part.is_none() => {
+            Says::Ok(summary) if part.is_none() => {
+                self.summary.clone_from(summary);
                 self.finds.clear();
                 self.alternates = None;
                 (self.hangs, self.cannot_start) = (false, false);
             }
-            Says::Ok => drop(self.finds.remove(&part)),
+            Says::Ok(_) => drop(self.finds.remove(&part)),
             Says::Finds(finds) => drop(self.finds.insert(part, finds.clone())),
             Says::Alternates(finds) => self.alternates = Some(finds.clone()),
             Says::Metric(name, value) => {
@@ -564,9 +570,11 @@ impl Actor {
         }
         self.runs += 1;
         let alternates = self.alternates.iter().filter(|_| self.runs % 2 == 1).map(|f| f.finding(None));
-        let findings = alternates.chain(self.finds.iter().map(|(part, f)| f.finding(part.clone()))).collect();
+        let findings = alternates.chain(self.finds.iter().map(|(part, f)| f.finding(part.clone())));
+        let findings: Vec<Finding> = findings.collect();
+        let summary = findings.first().map(|f| f.message.clone()).or_else(|| self.summary.clone()).unwrap_or_default();
         let metrics = self.metrics.iter().map(|(name, value)| Metric::new(name, *value)).collect();
-        (Outcome { findings, metrics, exit: ends, took, ..Outcome::default() }, took)
+        (Outcome { findings, metrics, summary, exit: ends, took, ..Outcome::default() }, took)
     }
 }
 

@@ -107,6 +107,8 @@ pub const VARIABLES: &[&str] = &[
     "text",
     "message",
     "detail",
+    "now",
+    "description",
     "link",
     "runbook",
     "labels",
@@ -139,8 +141,9 @@ pub const TEXT_KEY: Key = Key {
     name: "text",
     shape: Shape::String,
     doc: "A Jinja template for the rest. It can use `action`, `severity`, `name`, `short_name`, `agent`, `message` \
-          (one line), `text`, `detail`, `since`, `at`, `duration`, `attempt`, `attempts`, `link`, `runbook`, `labels`, \
-          `host`, `service`, `topic`, `event` (as in the delivery's JSON) and, in a digest, `count`, `lines`, `more`. \
+          (one line), `text`, `detail`, `now` (of a recovery: what is so now), `since`, `at`, `duration`, `attempt`, \
+          `attempts`, `description`, `link`, `runbook`, `labels`, `host`, `service`, `topic`, `event` (as in the \
+          delivery's JSON) and, in a digest, `count`, `lines`, `more`. \
           `{{ detail | cut(200) }}` keeps the first 200 characters.",
 };
 
@@ -308,6 +311,8 @@ fn specimens() -> Vec<Delivery> {
         topic: None,
         text: "91% used".into(),
         detail: "/dev/sda1 91%".into(),
+        now: Some("40% used".into()),
+        description: Some("the disk of the shop".into()),
         link: Some("https://example.com/".into()),
         runbook: Some("clean up".into()),
         labels: [("team".to_owned(), "web".to_owned())].into(),

@@ -81,6 +81,8 @@ pub(super) fn read_event(row: &Row<'_>) -> rusqlite::Result<Event> {
         topic: None,
         text: format!("the rest of this event can't be read: {why}"),
         detail: String::new(),
+        now: None,
+        description: None,
         link: None,
         runbook: None,
         labels: Default::default(),

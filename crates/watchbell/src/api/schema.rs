@@ -271,10 +271,12 @@ foreign!(Event, "Event", "Something that happened.", {
     topic: Option<String>, "", "A topic, where the source has such.";
     text: String, "", "One line for people.";
     detail: String, "default", "More lines, where the source had them.";
+    now: Option<String>, "", "Of a recovery: what is so now, in one line, where that is known.";
+    description: Option<String>, "", "What the check is, for people.";
     link: Option<String>, "", "Where to look.";
     runbook: Option<String>, "", "What to do about it.";
     labels: BTreeMap<String, String>, "default", "Labels of the check or message.";
-    since: Option<Timestamp>, "", "Since when it has been wrong, for events about faults.";
+    since: Option<Timestamp>, "", "Since when it has been wrong, for events about faults; of a recovery: since when it was.";
     attempt: Option<Vec<u32>>, "", "Which attempt of how many, for events about faults.";
     caused_by: Option<u64>, "", "The event that led to this one.";
     original: Option<Value>, "", "What came in, as it came in.";

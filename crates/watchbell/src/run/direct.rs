@@ -39,6 +39,8 @@ pub fn deliveries(world: &World, now: Timestamp, news: &News<'_>) -> Vec<Arc<Del
         topic: None,
         text: news.text.into(),
         detail: news.detail.into(),
+        now: None,
+        description: None,
         link: None,
         runbook: None,
         labels: BTreeMap::new(),

@@ -179,6 +179,8 @@ fn schemas_of_the_core() {
         topic: Some("t".into()),
         text: "x".into(),
         detail: "y".into(),
+        now: Some("n".into()),
+        description: Some("d".into()),
         link: Some("l".into()),
         runbook: Some("r".into()),
         labels: [("a".to_owned(), "b".to_owned())].into(),
