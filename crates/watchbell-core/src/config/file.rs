@@ -6,6 +6,7 @@ use super::{
     agent::{AgentState, Defaults, LoadOptions},
     check::{self, CheckContext, Draft, Read},
     formats::{cimaa, dwmon, flake, ini, json},
+    guard,
     keys::{HIDDEN_NOTIFIER_KEYS, LATER_TABLES, NOT_DEFAULTS, NOT_FLAKES, NOTIFIER_KEYS, TABLES},
     reader::nearest,
     refs::{Reference, reference},
@@ -106,16 +107,7 @@ pub(super) fn parse(input: &InputFile, options: &LoadOptions) -> Parsed {
     let mut problems = Problems::default();
     let file = problems.add_file(&input.path, input.text.as_deref().unwrap_or_default());
     let kind = FileKind::of(&input.path).unwrap_or_else(|| kind_by_content(&problems, file));
-    let mut parsed = Parsed {
-        kind,
-        problems,
-        tree: None,
-        sections: Vec::new(),
-        broken_sections: Vec::new(),
-        rest: Table::default(),
-        cimaa_agent: false,
-        cimaa_conf: Vec::new(),
-    };
+    let mut parsed = Parsed::nothing(kind, problems);
     let start = Span { file, ..Span::default() };
     if stem(&input.path, kind) == RESERVED_STEM {
         let message =
@@ -153,6 +145,29 @@ pub(super) fn parse(input: &InputFile, options: &LoadOptions) -> Parsed {
         FileKind::Folder => {}
     }
     parsed
+}
+
+/// Of a file that can't even be tried to read: one error, and no tree.
+pub(super) fn unreadable(input: &InputFile) -> Parsed {
+    let mut problems = Problems::default();
+    let file = problems.add_file(&input.path, input.text.as_deref().unwrap_or_default());
+    guard::report(Span { file, ..Span::default() }, &mut problems);
+    Parsed::nothing(FileKind::of(&input.path).unwrap_or(FileKind::Toml), problems)
+}
+
+impl Parsed {
+    fn nothing(kind: FileKind, problems: Problems) -> Parsed {
+        Parsed {
+            kind,
+            problems,
+            tree: None,
+            sections: Vec::new(),
+            broken_sections: Vec::new(),
+            rest: Table::default(),
+            cimaa_agent: false,
+            cimaa_conf: Vec::new(),
+        }
+    }
 }
 
 /// What a file is that was named by hand and whose own name does not say: CIMAA's agent file, or else TOML.
@@ -220,7 +235,7 @@ pub(super) fn stem(path: &str, kind: FileKind) -> &str {
 }
 
 /// One check of a file, as it is used and as it stands in the file now.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct CheckState<P> {
     pub(super) name: Name,
     /// As it is called in its file.
@@ -249,7 +264,7 @@ impl<P> CheckState<P> {
 }
 
 /// One notifier of a file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct NotifierState<N> {
     pub(super) name: Name,
     pub(super) span: Option<Span>,
@@ -260,7 +275,7 @@ pub(super) struct NotifierState<N> {
 }
 
 /// One source of a file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct SourceState {
     pub(super) name: Name,
     pub(super) span: Option<Span>,
@@ -270,7 +285,7 @@ pub(super) struct SourceState {
 }
 
 /// What is known of one file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct FileState<P, N> {
     pub(super) input: Result<(), String>,
     pub(super) absolute: String,
@@ -291,6 +306,7 @@ pub(super) struct FileState<P, N> {
 }
 
 /// What a file is read with.
+#[derive(Clone)]
 pub(super) struct FileContext<'a, P: 'static, N: 'static> {
     pub(super) kinds: Kinds<P, N>,
     pub(super) agent: &'a AgentState,
@@ -314,7 +330,10 @@ pub(super) fn interpret<P: Clone, N: Clone>(
         input: input.text.as_ref().map(|_| ()).map_err(Clone::clone),
         absolute: input.absolute.clone(),
         kind: parsed.kind,
-        cimaa_agent: parsed.cimaa_agent,
+        cimaa_agent: match parsed.tree {
+            Some(_) => parsed.cimaa_agent,
+            None => before.as_ref().is_some_and(|before| before.cimaa_agent),
+        },
         subjects: Vec::new(),
         problems: parsed.problems,
         broken: parsed.tree.is_none(),

@@ -26,6 +26,7 @@ use super::{
     agent::{self, AgentSettings, AgentState, Defaults, LoadOptions},
     check::{self, CheckContext},
     file::{self, FileContext, FileKind, FileState, InputFile, Parsed},
+    guard::guarded,
     keys::NOT_FLAKES,
     tree::{Entry, Table, Value},
 };
@@ -115,7 +116,7 @@ impl<P: Clone, N: Clone> Config<P, N> {
         self.generation += 1;
         let mut parsed: BTreeMap<String, Parsed> = BTreeMap::new();
         for input in inputs.iter().filter(|input| !self.unchanged(input)) {
-            parsed.insert(input.path.clone(), file::parse(input, &self.options));
+            parsed.insert(input.path.clone(), self.parse(input));
         }
         let mut agent_problems = self.update_agent(&inputs, &mut parsed);
         let mut before = std::mem::take(&mut self.files);
@@ -151,8 +152,14 @@ impl<P: Clone, N: Clone> Config<P, N> {
         if let Some(input) = inputs.iter().find(|input| Some(&input.path) == path.as_ref()) {
             if moved || parsed.contains_key(&input.path) {
                 self.agent_good &= !moved;
-                let parsed = parsed.entry(input.path.clone()).or_insert_with(|| file::parse(input, &self.options));
-                problems = self.read_agent(parsed);
+                let parsed = parsed.entry(input.path.clone()).or_insert_with(|| self.parse(input));
+                problems = match guarded(|| self.read_agent(parsed)) {
+                    Some((state, problems)) => self.take_agent(state, problems),
+                    None => {
+                        *parsed = file::unreadable(input);
+                        self.take_agent(None, Vec::new())
+                    }
+                };
             }
         } else {
             self.agent = AgentState::new(&self.options);
@@ -161,17 +168,22 @@ impl<P: Clone, N: Clone> Config<P, N> {
         self.agent_file = path;
         if moved || !self.agent.same_for_checks(&before) {
             for input in inputs {
-                parsed.entry(input.path.clone()).or_insert_with(|| file::parse(input, &self.options));
+                parsed.entry(input.path.clone()).or_insert_with(|| self.parse(input));
             }
         }
         problems
     }
 
+    fn parse(&self, input: &InputFile) -> Parsed {
+        guarded(|| file::parse(input, &self.options)).unwrap_or_else(|| file::unreadable(input))
+    }
+
     /// `watchbell.toml`, else the first of CIMAA's agent files.
     fn find_agent_file(&self, inputs: &[InputFile], parsed: &BTreeMap<String, Parsed>) -> Option<String> {
         let is_cimaa_agent = |path: &str| match parsed.get(path) {
-            Some(parsed) => parsed.cimaa_agent,
-            None => self.files.get(path).is_some_and(|file| file.cimaa_agent),
+            // What it is can't be seen while it can't be read: it is what it was.
+            Some(parsed) if parsed.tree.is_some() => parsed.cimaa_agent,
+            _ => self.files.get(path).is_some_and(|file| file.cimaa_agent),
         };
         let mut paths: Vec<&str> = inputs.iter().map(|input| input.path.as_str()).collect();
         paths.sort_unstable();
@@ -179,14 +191,9 @@ impl<P: Clone, N: Clone> Config<P, N> {
         native.or_else(|| paths.iter().find(|path| is_cimaa_agent(path))).map(|path| (*path).to_owned())
     }
 
-    /// Problems with `[agent]`. With errors the agent stays what it was; at start what is right counts.
-    fn read_agent(&mut self, parsed: &mut Parsed) -> Vec<Problem> {
-        let Some(tree) = &parsed.tree else {
-            if !self.agent_good {
-                self.agent = AgentState::new(&self.options);
-            }
-            return Vec::new();
-        };
+    /// The agent as its file has it, unless that can't be read, and problems with `[agent]`.
+    fn read_agent(&self, parsed: &mut Parsed) -> (Option<AgentState>, Vec<Problem>) {
+        let Some(tree) = &parsed.tree else { return (None, Vec::new()) };
         let from = parsed.problems.list.len();
         let old = parsed.kind == FileKind::Cimaa;
         let mut state = match tree.get("agent").map(|entry| &entry.value) {
@@ -208,9 +215,18 @@ impl<P: Clone, N: Clone> Config<P, N> {
         };
         state.settings.conf.extend(parsed.cimaa_conf.iter().map(|path| agent::join(&self.options.root, path)));
         let problems = parsed.problems.list.split_off(from);
-        if !self.agent_good || problems.iter().all(|p| p.level != Level::Error) {
-            self.agent = state;
-            self.agent_good = true;
+        (Some(state), problems)
+    }
+
+    /// With errors the agent stays what it was; at start what is right counts.
+    fn take_agent(&mut self, state: Option<AgentState>, problems: Vec<Problem>) -> Vec<Problem> {
+        match state {
+            Some(state) if !self.agent_good || problems.iter().all(|p| p.level != Level::Error) => {
+                self.agent = state;
+                self.agent_good = true;
+            }
+            None if !self.agent_good => self.agent = AgentState::new(&self.options),
+            _ => {}
         }
         problems
     }
@@ -245,7 +261,10 @@ impl<P: Clone, N: Clone> Config<P, N> {
             agent_problems: if speaks_for_agent { std::mem::take(agent_problems) } else { Vec::new() },
             generation: self.generation,
         };
-        file::interpret(cx, input, parsed, last)
+        // Reading may take parts of what was there before, and then stop half-way.
+        let kept = last.clone();
+        guarded(|| file::interpret(cx.clone(), input, parsed, last))
+            .unwrap_or_else(|| file::interpret(cx, input, file::unreadable(input), kept))
     }
 
     /// Puts together what the files say.

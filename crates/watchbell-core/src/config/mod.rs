@@ -8,6 +8,7 @@ mod check;
 mod expect;
 mod file;
 pub mod formats;
+mod guard;
 pub mod keys;
 mod kind;
 mod load;

@@ -4,7 +4,9 @@
 //! A problem always shows one line of the file, whatever its span, so that a report stays readable.
 
 use super::{
-    Level, Problem, Problems, SourceFile, secret,
+    Level, Problem, Problems, SourceFile,
+    guard::guarded,
+    secret,
     tree::{FileId, Span},
 };
 use annotate_snippets::{AnnotationKind, Group, Level as Style, Origin, Renderer, Snippet};
@@ -32,6 +34,10 @@ pub fn render(problems: &Problems, color: bool) -> String {
 
 /// One problem, ending in a line end.
 pub fn render_one(problems: &Problems, problem: &Problem, color: bool) -> String {
+    guarded(|| drawn(problems, problem, color)).unwrap_or_else(|| summary_line(problems, problem) + "\n")
+}
+
+fn drawn(problems: &Problems, problem: &Problem, color: bool) -> String {
     let renderer = if color { Renderer::styled() } else { Renderer::plain() }.term_width(WIDTH_MAX);
     let level = match problem.level {
         Level::Error => Style::ERROR,

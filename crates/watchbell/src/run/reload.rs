@@ -7,22 +7,33 @@ use super::{
     watch::Watch,
     work::{Kit, Runnable, SharedKit},
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     signal::unix::Signal,
     sync::{mpsc, oneshot},
-    task::block_in_place,
+    task::{AbortHandle, block_in_place},
+    time::sleep,
 };
 use watchbell_core::{
     config::{Config, InputFile, Loaded, Policy},
     engine::Input,
-    model::Name,
+    model::{Finding, Name, Severity},
 };
 use watchbell_io::{
     notify::Channel,
     query::{self, Source},
     source::Program,
 };
+
+/// A config that takes longer to be read than this is told of: meanwhile no change is taken over.
+const READ_WITHIN: Duration = Duration::from_secs(30);
+/// The part of the agent that follows its config, as its faults name it.
+const PART: &str = "reload";
 
 /// The config as it was read last.
 pub struct Read {
@@ -111,10 +122,14 @@ impl Keeper {
                 // What was dropped in while the agent started counts too: this is compared with what was read then.
                 Some(()) = changes.recv() => must = false,
             }
+            let slow = self.tell_if_slow();
             let texts = block_in_place(|| self.read.files(&self.folder, watch));
             if must || texts != self.read.texts {
                 self.reload(texts, watch).await;
+            } else {
+                self.tell(None).await;
             }
+            slow.abort();
             if let Some(done) = done {
                 // Whoever asked may have gone.
                 let _ = done.send(());
@@ -122,10 +137,35 @@ impl Keeper {
         }
     }
 
+    /// Tells that it takes too long, unless it is aborted before.
+    fn tell_if_slow(&self) -> AbortHandle {
+        let handle = self.agent.handle.clone();
+        let task = tokio::spawn(async move {
+            sleep(READ_WITHIN).await;
+            let text = format!(
+                "the config has been read for {} s and still is; until it is done no change of it is taken over",
+                READ_WITHIN.as_secs()
+            );
+            handle.input(Input::Own { part: PART.into(), finding: Some(Finding::new(Severity::Critical, text)) }).await;
+        });
+        task.abort_handle()
+    }
+
+    async fn tell(&self, finding: Option<Finding>) {
+        self.agent.handle.input(Input::Own { part: PART.into(), finding }).await;
+    }
+
     /// Takes the config files over as they are now.
     async fn reload(&mut self, texts: Vec<InputFile>, watch: Option<&Watch>) {
         systemd::reloading();
-        let loaded = block_in_place(|| self.read.take(texts, &self.folder, watch));
+        // A bug that shows in one file is a fault of that file; this is for one that shows where they come together.
+        let taken = block_in_place(|| catch_unwind(AssertUnwindSafe(|| self.read.take(texts, &self.folder, watch))));
+        let Ok(loaded) = taken else {
+            let text = "the config can't be taken over because of a bug of Watchbell's; what ran before goes on";
+            tracing::error!("{text}");
+            self.tell(Some(Finding::new(Severity::Critical, text))).await;
+            return systemd::ready();
+        };
         for problem in &loaded.problems.list {
             tracing::warn!("{}", watchbell_core::config::summary_line(&loaded.problems, problem));
         }
@@ -138,6 +178,7 @@ impl Keeper {
             *slot = Arc::new(new_kit);
         }
         self.agent.handle.input(Input::Reload(policy)).await;
+        self.tell(None).await;
         systemd::ready();
     }
 }

@@ -81,6 +81,11 @@ impl Parser<'_> {
         self.text.as_bytes().get(self.at).copied()
     }
 
+    /// Goes over the byte at hand. After an error that was one too many this is the end of the text; it stays there.
+    fn step(&mut self) {
+        self.at = (self.at + 1).min(self.text.len());
+    }
+
     fn span(&self, start: usize, end: usize) -> Span {
         Span { file: self.file, start, end }
     }
@@ -241,7 +246,7 @@ impl Parser<'_> {
                         self.error(span, "a comma with nothing before it").hint("remove the comma");
                     }
                     container.comma = Some(self.at);
-                    self.at += 1;
+                    self.step();
                 }
                 Some(_) => {
                     let starts = match container.item_end.take() {
@@ -274,7 +279,7 @@ impl Parser<'_> {
                 return;
             }
         }
-        self.at = (self.at + 1).min(self.text.len());
+        self.step();
     }
 
     /// Something that is neither a comma nor the closing bracket stands behind an item: another item (true), or
@@ -294,7 +299,7 @@ impl Parser<'_> {
             problem.hint("write `,`");
         }
         if semicolon && self.peek().is_some() {
-            self.at += 1;
+            self.step();
         } else {
             self.recover();
             // The comma that ends what was gone over is not one too many.
@@ -353,7 +358,7 @@ impl Parser<'_> {
                 return None;
             }
         }
-        self.at = (self.at + 1).min(self.text.len());
+        self.step();
         Some(())
     }
 
@@ -383,8 +388,7 @@ impl Parser<'_> {
                         self.error(span, "a control character stands in a string")
                             .hint(format!("write it as `{shown}`"));
                     }
-                    // Giving up moves to the end of the file; stay there.
-                    self.at = (self.at + 1).min(self.text.len());
+                    self.step();
                 }
                 Some(c) => {
                     text.push(c);

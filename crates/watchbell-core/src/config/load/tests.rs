@@ -1,5 +1,7 @@
 //! The loader over several files and several readings of them.
 
+mod hostile;
+
 use super::*;
 use crate::{
     config::{
