@@ -279,7 +279,7 @@ impl Login {
         match (self.encryption, &self.ca) {
             (Encryption::Wanted, None) => Ok(shared.http.tls.clone()),
             (_, Some(path)) => tls::config_besides(&shared.http, path),
-            (_, None) => TlsOptions { verify: false, ca: None, client: None }.lenient_config(),
+            (_, None) => TlsOptions { verify: false, ca: None, client: None }.lenient_config(&Arc::default()),
         }
     }
 

@@ -18,13 +18,19 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
     server::ParsedCertificate,
 };
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use watchbell_core::{
     config::{Key, Reader, Shape},
     model::Timestamp,
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// A chain of more certificates than this is looked at no further.
+pub const CHAIN_MAX: usize = 16;
 
 /// The keys that kinds with TLS share.
 pub const KEYS: [Key; 4] = [
@@ -115,19 +121,19 @@ impl TlsOptions {
             return Ok(http.tls.clone());
         }
         let trust = if self.verify { Some(self.trust(http)?) } else { None };
-        self.config_with(trust)
+        self.config_with(trust, Arc::default())
     }
 
     /// A configuration that takes any certificate, for a probe that judges it afterwards.
     ///
     /// # Errors
     /// Why a client certificate can't be used.
-    pub fn lenient_config(&self) -> Result<Arc<ClientConfig>, String> {
-        self.config_with(None)
+    pub fn lenient_config(&self, shown: &Arc<Shown>) -> Result<Arc<ClientConfig>, String> {
+        self.config_with(None, shown.clone())
     }
 
-    fn config_with(&self, trust: Option<Trust>) -> Result<Arc<ClientConfig>, String> {
-        let verifier = Arc::new(Verifier { trust, algorithms: algorithms() });
+    fn config_with(&self, trust: Option<Trust>, shown: Arc<Shown>) -> Result<Arc<ClientConfig>, String> {
+        let verifier = Arc::new(Verifier { trust, algorithms: algorithms(), shown });
         let builder = ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier);
         let mut config = match &self.client {
             None => builder.with_no_client_auth(),
@@ -149,7 +155,7 @@ pub fn config_besides(http: &Http, ca: &str) -> Result<Arc<ClientConfig>, String
     let mut roots = RootCertStore::clone(&http.roots);
     roots.add_parsable_certificates(pinned.iter().cloned());
     let trust = Trust { roots: Arc::new(roots), pinned };
-    TlsOptions { verify: true, ca: None, client: None }.config_with(Some(trust))
+    TlsOptions { verify: true, ca: None, client: None }.config_with(Some(trust), Arc::default())
 }
 
 fn read_key(path: &str) -> Result<PrivateKeyDer<'static>, String> {
@@ -209,6 +215,18 @@ fn verify_dates(der: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
 struct Verifier {
     trust: Option<Trust>,
     algorithms: WebPkiSupportedAlgorithms,
+    shown: Arc<Shown>,
+}
+
+/// The chain of certificates that a server showed, the server's own first; kept where the handshake fails after that, too.
+#[derive(Debug, Default)]
+pub struct Shown(OnceLock<Vec<CertificateDer<'static>>>);
+
+impl Shown {
+    /// It, if the server came that far.
+    pub fn chain(&self) -> Option<&[CertificateDer<'static>]> {
+        self.0.get().map(Vec::as_slice)
+    }
 }
 
 impl ServerCertVerifier for Verifier {
@@ -220,6 +238,9 @@ impl ServerCertVerifier for Verifier {
         _ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let chain = std::iter::once(leaf).chain(intermediates).take(CHAIN_MAX);
+        // A second one would be of a second handshake; there is none.
+        let _ = self.shown.0.set(chain.map(|cert| cert.clone().into_owned()).collect());
         if let Some(trust) = &self.trust {
             trust.verify(leaf, intermediates, now)?;
             verify_server_name(&ParsedCertificate::try_from(leaf)?, name)?;
@@ -269,10 +290,29 @@ pub async fn handshake(
     address: &Address,
     timeline: &mut Timeline,
 ) -> Result<TlsStream<Stream>, String> {
+    let shaken = shake(stream, config, name, timeline).await;
+    shaken.map_err(|e| format!("no TLS connection with `{address}`: {}", explain_io(&e)))
+}
+
+/// The same with the library's error.
+///
+/// # Errors
+/// See [`explain_io`].
+pub async fn shake(
+    stream: Stream,
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    timeline: &mut Timeline,
+) -> io::Result<TlsStream<Stream>> {
     timeline.begin(Stage::Tls);
     let result = TlsConnector::from(config).connect(name, stream).await;
     timeline.end();
-    result.map_err(|e| format!("no TLS connection with `{address}`: {}", explain_io(&e)))
+    result
+}
+
+/// Whether it is the server that does not want this client, rather than something that is wrong with the server.
+pub fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.get_ref().and_then(|e| e.downcast_ref::<Error>()), Some(Error::AlertReceived(_)))
 }
 
 /// Why a TLS connection failed.

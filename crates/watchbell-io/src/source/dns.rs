@@ -1,19 +1,20 @@
 //! `dns = "name"`: does a name resolve, to what it should, and how fast?
 //!
 //! Asks name servers itself, past the hosts file, search domains and every cache of this machine's own
-//! resolver library. A name that does not exist (NXDOMAIN), a server that fails (SERVFAIL, REFUSED) and one
+//! resolver library; `localhost` and other special names too. A name that does not exist (NXDOMAIN), a server that fails (SERVFAIL, REFUSED) and one
 //! that does not answer are different findings.
 
 use super::{BoxFuture, Probe, Program, Run};
 use crate::shared::net::{self, Stage, Timeline};
 use hickory_resolver::{
-    Resolver, TokioResolver,
-    config::{NameServerConfig, ResolveHosts, ResolverConfig},
-    net::{DnsError, NetError, runtime::TokioRuntimeProvider},
+    NameServerPool, PoolContext, TlsConfig,
+    config::{NameServerConfig, ResolverOpts},
+    net::{DnsError, DnsHandle, NetError, RetryDnsHandle, runtime::TokioRuntimeProvider, xfer::FirstAnswer},
     proto::{
-        op::ResponseCode,
+        op::{DnsRequestOptions, DnsResponse, Query, ResponseCode},
         rr::{Name, RData, RecordType},
     },
+    system_conf::read_system_conf,
 };
 use std::{
     net::{IpAddr, SocketAddr},
@@ -28,6 +29,9 @@ use watchbell_core::{
 
 /// How many answers are shown in a message.
 pub const ANSWERS_SHOWN_MAX: usize = 10;
+
+/// How many aliases (CNAME) are followed where a server names one and no more.
+pub const ALIASES_MAX: usize = 8;
 
 const TYPES: [(&str, RecordType); 10] = [
     ("A", RecordType::A),
@@ -165,14 +169,52 @@ fn parse_server(text: &str) -> Result<SocketAddr, String> {
 fn normal(record_type: RecordType, answer: &str) -> String {
     let answer = answer.trim();
     if record_type == RecordType::TXT {
-        let inner = answer.strip_prefix('"').and_then(|a| a.strip_suffix('"'));
-        return inner.unwrap_or(answer).to_owned();
+        return match quoted_strings(answer) {
+            Some(bytes) => show_text(&bytes),
+            None => answer.to_owned(),
+        };
     }
     if let Ok(ip) = answer.parse::<IpAddr>() {
         return ip.to_string();
     }
     let words = answer.split_whitespace().map(|word| word.strip_suffix('.').unwrap_or(word).to_lowercase());
     words.collect::<Vec<_>>().join(" ")
+}
+
+/// What `dig` prints of a TXT record, `"one" "two"`, with its escapes (RFC 1035, 5.1: `\X` and `\DDD`): the bytes.
+/// `None` where it has no such form.
+fn quoted_strings(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        rest = rest.strip_prefix(b"\"")?;
+        loop {
+            let (first, after) = rest.split_first()?;
+            rest = after;
+            match first {
+                b'"' => break,
+                b'\\' => {
+                    let number = rest.get(..3).and_then(|d| std::str::from_utf8(d).ok()?.parse::<u8>().ok());
+                    let taken = if number.is_some() { 3 } else { 1 };
+                    bytes.push(number.or_else(|| rest.first().copied())?);
+                    rest = rest.get(taken..)?;
+                }
+                other => bytes.push(*other),
+            }
+        }
+        rest = rest.trim_ascii_start();
+    }
+    (!bytes.is_empty() || !text.is_empty()).then_some(bytes)
+}
+
+/// The text of a TXT record, as it is compared and shown: what is no text is `\DDD`.
+fn show_text(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\{byte:03}")));
+    }
+    text
 }
 
 /// What a question brought, as far as it was answered.
@@ -183,27 +225,55 @@ enum Answer {
 }
 
 impl Dns {
-    fn resolver(&self, limit: Duration) -> Result<TokioResolver, String> {
+    /// Not the library's resolver: that answers special names (`localhost`, `invalid`) itself.
+    fn servers(&self, limit: Duration) -> Result<RetryDnsHandle<NameServerPool<TokioRuntimeProvider>>, String> {
         let broken =
             |e: NetError| format!("no resolver could be made: {e}; look at `/etc/resolv.conf`, or name a `server`");
-        let mut builder = match self.server {
-            None => Resolver::builder_tokio().map_err(broken)?,
+        let (servers, mut options) = match self.server {
+            None => {
+                let (config, options) = read_system_conf().map_err(broken)?;
+                (config.name_servers, options)
+            }
             Some(server) => {
                 let mut config = NameServerConfig::udp_and_tcp(server.ip());
                 for connection in &mut config.connections {
                     connection.port = server.port();
                 }
-                let config = ResolverConfig::from_parts(None, Vec::new(), vec![config]);
-                Resolver::builder_with_config(config, TokioRuntimeProvider::default())
+                (vec![config], ResolverOpts::default())
             }
         };
-        let options = builder.options_mut();
         // A lost packet is asked for again within the limit.
         options.timeout = (limit / 2).max(Duration::from_millis(1));
         options.attempts = 1;
-        options.cache_size = 0;
-        options.use_hosts_file = ResolveHosts::Never;
-        builder.build().map_err(broken)
+        let attempts = options.attempts;
+        let context = Arc::new(PoolContext::new(options, TlsConfig::new().map_err(broken)?));
+        let pool = NameServerPool::from_config(servers, context, TokioRuntimeProvider::default());
+        Ok(RetryDnsHandle::new(pool, attempts))
+    }
+
+    /// The records that were asked for. A server that answers with an alias only is asked for what that names.
+    async fn look_up(&self, limit: Duration) -> Result<Result<Vec<RData>, NetError>, String> {
+        let servers = self.servers(limit)?;
+        let mut name = self.name.clone();
+        for _ in 0..=ALIASES_MAX {
+            let query = Query::query(name.clone(), self.record_type);
+            let answer = servers.lookup(query, DnsRequestOptions::default()).first_answer().await;
+            let answer: DnsResponse = match answer.and_then(|a| DnsError::from_response(a).map_err(NetError::from)) {
+                Ok(answer) => answer,
+                Err(error) => return Ok(Err(error)),
+            };
+            let of_type = answer.answers.iter().filter(|r| r.record_type() == self.record_type);
+            let records: Vec<RData> = of_type.map(|r| r.data.clone()).collect();
+            let alias = answer.answers.iter().rev().find_map(|r| match &r.data {
+                RData::CNAME(target) => Some(target.0.clone()),
+                _ => None,
+            });
+            match alias {
+                Some(target) if records.is_empty() => name = target,
+                _ => return Ok(Ok(records)),
+            }
+        }
+        Ok(Ok(Vec::new()))
     }
 
     fn asked(&self) -> String {
@@ -214,12 +284,8 @@ impl Dns {
     }
 
     async fn ask(&self, limit: Duration) -> Result<Answer, Finding> {
-        let resolver = self.resolver(limit).map_err(net::not_ready)?;
-        let error = match resolver.lookup(self.name.clone(), self.record_type).await {
-            Ok(lookup) => {
-                let records = lookup.answers().iter().filter(|r| r.record_type() == self.record_type);
-                return Ok(Answer::Records(records.map(|r| self.show(&r.data)).collect()));
-            }
+        let error = match self.look_up(limit).await.map_err(net::not_ready)? {
+            Ok(records) => return Ok(Answer::Records(records.iter().map(|data| self.show(data)).collect())),
             Err(error) => error,
         };
         let (asked, question) = (self.asked(), self.question());
@@ -244,7 +310,11 @@ impl Dns {
     }
 
     fn show(&self, data: &RData) -> String {
-        normal(self.record_type, &data.to_string())
+        match data {
+            // RFC 1035, 3.3.14: several strings; where they are joined does not matter (RFC 7208, 3.3).
+            RData::TXT(text) => show_text(&text.txt_data.concat()),
+            data => normal(self.record_type, &data.to_string()),
+        }
     }
 
     async fn probe(&self, limit: Duration, timeline: &mut Timeline) -> Result<Outcome, Finding> {

@@ -344,6 +344,7 @@ impl Http {
             match redirect(&url, &head.response).map_err(net::fault)? {
                 Some(next) if hops < self.redirects => {
                     follow(&mut request, head.response.status());
+                    self.may_send_body(&request, &next).map_err(|e| self.fault(&e))?;
                     url = next;
                     hops += 1;
                 }
@@ -356,10 +357,22 @@ impl Http {
                 _ => break self.read_body(head, timeline).await?,
             }
         };
-        let whence =
-            if hops > 0 { format!("{}, redirected to {url}", self.request_line()) } else { self.request_line() };
+        let method = if request.method == self.method { String::new() } else { format!("{} ", request.method) };
+        let whence = match hops {
+            0 => self.request_line(),
+            _ => format!("{}, redirected to {method}{url}", self.request_line()),
+        };
         timeline.end();
         Ok(self.wanted.judge(answer, &whence, timeline).await)
+    }
+
+    /// A body that is a secret goes to the origin that the config names, as secrets in headers do.
+    fn may_send_body(&self, request: &Prepared, next: &Url) -> Result<(), String> {
+        let is_secret = matches!(&self.body, Some(secret) if !matches!(secret, Secret::Value(_)));
+        if !is_secret || request.body.is_empty() || same_origin(next, &self.url) {
+            return Ok(());
+        }
+        Err(format!("redirected to {next}, another origin, which must not get the body, a secret; ask there"))
     }
 
     fn request_line(&self) -> String {
@@ -396,6 +409,8 @@ impl Http {
         let status = head.response.status();
         let encoding = head.response.headers().get(header::CONTENT_ENCODING).and_then(|v| v.to_str().ok());
         let encoding = encoding.filter(|e| !e.eq_ignore_ascii_case("identity")).map(str::to_owned);
+        let media_type = head.response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
+        let charset = media_type.and_then(answer::charset);
         let mut body = Vec::new();
         let mut cut = false;
         while let Some(frame) = head.response.frame().await {
@@ -413,7 +428,7 @@ impl Http {
                 break;
             }
         }
-        Ok(Answer { status, body, cut, encoding })
+        Ok(Answer { status, body, cut, encoding, charset })
     }
 }
 
@@ -474,6 +489,11 @@ fn build(url: &Url, prepared: &Prepared, with_private: bool) -> Result<Request<F
     let headers = request.headers_mut();
     *headers = prepared.headers.clone();
     headers.insert(header::HOST, host);
+    let has_content = [Method::POST, Method::PUT, Method::PATCH].contains(&prepared.method);
+    if prepared.body.is_empty() && has_content {
+        // RFC 9110, 8.6: servers wait for it, or answer 411. The library leaves it out.
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
     if with_private {
         for (name, value) in &prepared.private {
             headers.insert(name, value.clone());
@@ -517,15 +537,25 @@ fn redirect(url: &Url, response: &hyper::Response<Incoming>) -> Result<Option<Ur
     Ok(Some(next))
 }
 
-/// What a redirect makes of the request: all but 307 and 308 turn into `GET`, as browsers do.
+/// What a redirect makes of the request (RFC 9110, 15.4; Fetch, 4.4): 303 turns all into `GET`, 301 and 302 only `POST`, as
+/// browsers do; 307 and 308 keep it as it is.
 fn follow(request: &mut Prepared, status: StatusCode) {
-    if matches!(status.as_u16(), 307 | 308) || request.method == Method::HEAD {
+    let becomes_get = match status.as_u16() {
+        301 | 302 => request.method == Method::POST,
+        303 => request.method != Method::HEAD,
+        _ => false,
+    };
+    if !becomes_get {
         return;
     }
     request.method = Method::GET;
     request.body = Bytes::new();
     for headers in [&mut request.headers, &mut request.private] {
-        headers.remove(header::CONTENT_TYPE);
+        for about_the_body in
+            [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::CONTENT_LANGUAGE]
+        {
+            headers.remove(about_the_body);
+        }
     }
 }
 

@@ -1,14 +1,15 @@
 //! `tls = "host:port"`: is the certificate that a server shows in order, and for how long yet?
 //!
 //! The handshake takes any certificate; what was shown is then judged here, part by part: its dates, its
-//! name, and who vouches for it are findings of their own, so that acknowledging one hides no other.
+//! name, and who vouches for it are findings of their own, so that acknowledging one hides no other. It is judged too
+//! where the handshake fails after it was shown, which is a finding beside it.
 //! Messages name dates, not days left: they stay the same while the matter stays the same. Revocation is
 //! not checked.
 
 use super::{BoxFuture, Probe, Program, Run};
 use crate::shared::{
-    net::{self, Address, Stream, Timeline},
-    tls::{self, TlsOptions, Trust},
+    net::{self, Address, Timeline},
+    tls::{self, Shown, TlsOptions, Trust},
 };
 use rustls::{
     CertificateError, Error,
@@ -27,17 +28,15 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 mod starttls;
 
-/// A chain of more certificates than this is looked at no further.
-pub const CHAIN_MAX: usize = 16;
-
 const DAY_SECS: i64 = 86_400;
 
 /// This kind.
 pub const KIND: Kind<Program> = Kind {
     key: "tls",
     doc: "Is the certificate of this server in order, and for how long yet? Findings are `#expiry` (a certificate of \
-          the chain has expired, soon will, or is not valid yet), `#trust` (nobody trusted vouches for it) and \
-          `#name` (it is for another name). The metric `days_left` is until the first certificate of the chain expires.",
+          the chain has expired, soon will, or is not valid yet), `#trust` (nobody trusted vouches for it), `#name` (it is \
+          for another name) and `#handshake` (TLS fails after the certificate was shown; a warning where the server \
+          refuses this client). The metric `days_left` is until the first certificate of the chain expires.",
     example: r#"[check.mail-certificate]
 tls = "mail.example.com:25"
 starttls = "smtp"
@@ -125,7 +124,8 @@ fn read(reader: &mut Reader<'_>) -> Option<Program> {
 
 impl Tls {
     async fn probe(&self, run: &Run<'_>, timeline: &mut Timeline) -> Result<Outcome, Finding> {
-        let config = self.options.lenient_config().map_err(net::not_ready)?;
+        let shown = Arc::<Shown>::default();
+        let config = self.options.lenient_config(&shown).map_err(net::not_ready)?;
         let trust = match self.options.verify {
             true => Some(self.options.trust(&run.shared.http).map_err(net::not_ready)?),
             false => None,
@@ -136,25 +136,21 @@ impl Tls {
             let asked = protocol.ask(&mut stream).await;
             asked.map_err(|why| net::fault(format!("`{}` does not begin TLS by {protocol}: {why}", self.address)))?;
         }
-        let stream = self.shake(stream, config, timeline).await.map_err(net::fault)?;
-        let chain: Vec<CertificateDer<'static>> = stream;
-        let mut outcome = judge(&chain, &self.name, trust.as_ref(), self.limits, UnixTime::now());
+        let failed = tls::shake(stream, config, self.name.clone(), timeline).await.err();
+        let why = failed.as_ref().map(|e| format!("no TLS connection with `{}`: {}", self.address, tls::explain_io(e)));
+        let Some(chain) = shown.chain() else {
+            return Err(net::fault(why.unwrap_or_else(|| format!("`{}` shows no certificate", self.address))));
+        };
+        let mut outcome = judge(chain, &self.name, trust.as_ref(), self.limits, UnixTime::now());
+        if let (Some(error), Some(why)) = (failed, why) {
+            let severity = if tls::is_refusal(&error) { Severity::Warning } else { Severity::Error };
+            if outcome.findings.is_empty() {
+                outcome.summary.clone_from(&why);
+            }
+            outcome.findings.push(Finding::part("handshake", severity, why));
+        }
         outcome.metrics.extend(timeline.metrics());
         Ok(outcome)
-    }
-
-    /// The handshake; then the certificates that were shown.
-    async fn shake(
-        &self,
-        stream: Stream,
-        config: Arc<rustls::ClientConfig>,
-        timeline: &mut Timeline,
-    ) -> Result<Vec<CertificateDer<'static>>, String> {
-        let stream = tls::handshake(stream, config, self.name.clone(), &self.address, timeline).await?;
-        match stream.get_ref().1.peer_certificates() {
-            Some(chain) if !chain.is_empty() => Ok(chain.iter().take(CHAIN_MAX).cloned().collect()),
-            _ => Err(format!("`{}` shows no certificate", self.address)),
-        }
     }
 }
 

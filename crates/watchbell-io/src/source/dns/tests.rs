@@ -45,6 +45,10 @@ fn the_config_is_read() {
         (RecordType::MX, "10  Mail.Example.com.", "10 mail.example.com"),
         (RecordType::AAAA, "2001:DB8:0:0::1", "2001:db8::1"),
         (RecordType::TXT, "\"v=spf1 -ALL\"", "v=spf1 -ALL"),
+        (RecordType::TXT, "\"k=rsa; p=MII\" \"AQAB\"", "k=rsa; p=MIIAQAB"),
+        (RecordType::TXT, "\"say \\\"hi\\\"\" \"\\195\\182\\255\"", "say \"hi\"ö\\255"),
+        (RecordType::TXT, "\"cut off", "\"cut off"),
+        (RecordType::TXT, "\"one\" two", "\"one\" two"),
     ] {
         assert_eq!(normal(record_type, text), expect);
     }
@@ -119,6 +123,8 @@ fn respond(query: &[u8], udp: bool) -> Option<Vec<u8>> {
             add(RData::CNAME(CNAME(name("www.example."))));
             answer.add_answer(Record::from_rdata(name("www.example."), 60, RData::A(A::new(192, 0, 2, 7))));
         }
+        ("short", RecordType::A) => add(RData::CNAME(CNAME(name("www.example.")))),
+        ("circle", RecordType::A) => add(RData::CNAME(CNAME(name("circle.example.")))),
         ("alias", RecordType::CNAME) => add(RData::CNAME(CNAME(name("WWW.example.")))),
         (_, RecordType::A) => {
             add(RData::A(A::new(192, 0, 2, 2)));
@@ -157,6 +163,16 @@ async fn answers_are_judged() {
         ("dns = \"2001:db8::1\"\nexpect = \"host.example\"", None),
         ("dns = \"big.example\"\nmin_answers = 60", None),
         ("dns = \"nx.example\"\nmin_answers = 0", None),
+        // Names that the library would answer itself, without asking anybody.
+        ("dns = \"db.localhost\"\nexpect = \"192.0.2.1\"", None),
+        ("dns = \"www.invalid\"\nexpect = \"192.0.2.1\"", None),
+        ("dns = \"www.onion\"\nexpect = \"192.0.2.1\"", None),
+        ("dns = \"127.0.0.1\"\nexpect = \"host.example\"", None),
+        ("dns = \"nx.localhost\"", Some("`nx.localhost` A does not exist (NXDOMAIN)")),
+        // A server that gives the alias alone is asked for what it names; one that goes round in circles is left.
+        ("dns = \"short.example\"\nexpect = \"192.0.2.1\"", None),
+        ("dns = \"circle.example\"", Some("has no answers")),
+        ("dns = \"example\"\ntype = \"TXT\"\nexpect = '\"v=spf1\" \" -All\"'", None),
         ("dns = \"nx.example\"", Some("`nx.example` A does not exist (NXDOMAIN), says the name server 127.0.0.1:")),
         ("dns = \"other.example\"\ntype = \"AAAA\"", Some("`other.example` AAAA exists, but has no such records")),
         ("dns = \"www.example\"\nmin_answers = 3", Some("has 2 answers, expected at least 3: 192.0.2.1, 192.0.2.2")),

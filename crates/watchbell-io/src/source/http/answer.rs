@@ -5,9 +5,10 @@ use crate::shared::{
     jq::Filter,
     net::{self, Timeline},
 };
+use encoding_rs::{Encoding, UTF_8};
 use hyper::StatusCode;
 use serde_json::Value;
-use std::{fmt, ops::RangeInclusive};
+use std::{borrow::Cow, fmt, ops::RangeInclusive};
 use watchbell_core::model::{Finding, Metric, Outcome, Severity};
 
 /// How much of the body a finding shows, in characters.
@@ -15,6 +16,9 @@ pub const DETAIL_CHARS_MAX: usize = 500;
 
 /// How much of the body an outcome keeps, in bytes.
 pub const OUTPUT_BYTES_MAX: usize = 16 * 1024;
+
+/// How far into a page the charset is looked for that it names itself.
+pub const CHARSET_LOOKED_FOR_BYTES_MAX: usize = 1024;
 
 /// Which status codes are right.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -79,12 +83,33 @@ pub(super) struct Answer {
     pub(super) cut: bool,
     /// The body is compressed, although nobody asked for it.
     pub(super) encoding: Option<String>,
+    /// The charset that the server names.
+    pub(super) charset: Option<String>,
+}
+
+/// The charset in a media type (RFC 9110, 8.3.1), as `text/html; charset="utf-8"`.
+pub(super) fn charset(media_type: &str) -> Option<String> {
+    let mut parameters = media_type.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+    let (_, value) = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))?;
+    Some(value.trim().trim_matches(['"', '\'']).to_owned()).filter(|name| !name.is_empty())
+}
+
+/// The charset that a page names itself: HTML's `<meta charset=…>`, XML's `encoding="…"`.
+fn charset_inside(body: &[u8]) -> Option<&'static Encoding> {
+    let head = body[..body.len().min(CHARSET_LOOKED_FOR_BYTES_MAX)].to_ascii_lowercase();
+    let head = String::from_utf8_lossy(&head);
+    ["charset=", "encoding="].iter().find_map(|word| {
+        let (_, rest) = head.split_once(word)?;
+        let rest = rest.trim_start_matches(['"', '\'']);
+        let label = rest.split(|c: char| !c.is_ascii_alphanumeric() && !"-_:.".contains(c)).next()?;
+        Encoding::for_label(label.as_bytes())
+    })
 }
 
 impl Wanted {
     /// Judges an answer. `whence` is the request, for messages.
     pub(super) async fn judge(&self, answer: Answer, whence: &str, timeline: &Timeline) -> Outcome {
-        let status = answer.status;
+        let (status, text) = (answer.status, answer.text());
         let mut wrong = Vec::new();
         let mut metrics = vec![net::seconds("time_total", timeline.took())];
         metrics.extend(timeline.metrics());
@@ -95,8 +120,8 @@ impl Wanted {
             // The body of a wrong status is another page: what it lacks is no news.
             wrong.push(format!("status {}, expected {}", status.as_u16(), self.status));
         } else {
-            self.judge_text(&answer, &mut wrong);
-            match self.judge_json(&answer).await {
+            self.judge_text(&answer, &text, &mut wrong);
+            match self.judge_json(&answer, &text).await {
                 Ok(Some(number)) => metrics.insert(0, Metric::new("", number)),
                 Ok(None) => {}
                 Err(message) => wrong.push(message),
@@ -112,28 +137,28 @@ impl Wanted {
         let mut findings = Vec::new();
         if !wrong.is_empty() {
             summary = format!("{} — {whence}", wrong.join("; "));
-            findings.push(Finding::new(Severity::Error, summary.clone()).with_detail(answer.show(DETAIL_CHARS_MAX)));
+            findings
+                .push(Finding::new(Severity::Error, summary.clone()).with_detail(answer.show(&text, DETAIL_CHARS_MAX)));
         }
-        let output = String::from_utf8_lossy(&answer.body[..answer.body.len().min(OUTPUT_BYTES_MAX)]).into_owned();
+        let output = text[..text.floor_char_boundary(OUTPUT_BYTES_MAX)].to_owned();
         Outcome { findings, metrics, summary, output, ..Outcome::default() }
     }
 
-    fn judge_text(&self, answer: &Answer, wrong: &mut Vec<String>) {
+    fn judge_text(&self, answer: &Answer, text: &str, wrong: &mut Vec<String>) {
         if self.contains.is_none() && self.matches.is_none() {
             return;
         }
-        let text = String::from_utf8_lossy(&answer.body);
         let note = answer.note();
         if let Some(part) = self.contains.as_ref().filter(|part| !text.contains(part.as_str())) {
             wrong.push(format!("the body does not contain {part:?}{note}"));
         }
-        if let Some(pattern) = self.matches.as_ref().filter(|pattern| !pattern.is_match(&text)) {
+        if let Some(pattern) = self.matches.as_ref().filter(|pattern| !pattern.is_match(text)) {
             wrong.push(format!("the body does not match `{pattern}`{note}"));
         }
     }
 
     /// The number of `value`, where it is asked for.
-    async fn judge_json(&self, answer: &Answer) -> Result<Option<f64>, String> {
+    async fn judge_json(&self, answer: &Answer, text: &str) -> Result<Option<f64>, String> {
         if self.json.is_none() && self.value.is_none() {
             return Ok(None);
         }
@@ -142,7 +167,7 @@ impl Wanted {
             return Err(format!("the body has more than {n} bytes, too many to be read as JSON; raise `max_body`"));
         }
         let body: Value =
-            serde_json::from_slice(&answer.body).map_err(|e| format!("the body is no JSON: {e}{}", answer.note()))?;
+            serde_json::from_str(text).map_err(|e| format!("the body is no JSON: {e}{}", answer.note()))?;
         if let Some(filter) = &self.json {
             let outputs = apply(filter, body.clone()).await?;
             let all_true = !outputs.is_empty() && outputs.iter().all(|v| *v == Value::Bool(true));
@@ -172,18 +197,32 @@ fn shown(outputs: &[Value]) -> String {
 }
 
 impl Answer {
+    /// The body as text: by its byte order mark, else by the charset that the server names, else UTF-8 where it is valid, else
+    /// by the charset that the page names.
+    fn text(&self) -> Cow<'_, str> {
+        let named = self.charset.as_ref().and_then(|name| Encoding::for_label(name.as_bytes()));
+        let inside = || if std::str::from_utf8(&self.body).is_ok() { None } else { charset_inside(&self.body) };
+        named.or_else(inside).unwrap_or(UTF_8).decode(&self.body).0
+    }
+
     /// What one must know to understand why something was not found in the body.
     fn note(&self) -> String {
-        match (&self.encoding, self.cut) {
-            (Some(encoding), _) => format!(" (it is sent as `{encoding}`, although that was not asked for)"),
-            (None, true) => format!(" (in its first {} bytes; `max_body` says how many are read)", self.body.len()),
-            (None, false) => String::new(),
+        if let Some(encoding) = &self.encoding {
+            return format!(" (it is sent as `{encoding}`, although that was not asked for)");
+        }
+        if self.cut {
+            return format!(" (in its first {} bytes; `max_body` says how many are read)", self.body.len());
+        }
+        match &self.charset {
+            Some(name) if Encoding::for_label(name.as_bytes()).is_none() => {
+                format!(" (it is read as UTF-8: its charset `{}` is unknown)", net::excerpt(name.as_bytes()))
+            }
+            _ => String::new(),
         }
     }
 
     /// The beginning of the body for people.
-    fn show(&self, chars_max: usize) -> String {
-        let text = String::from_utf8_lossy(&self.body);
+    fn show(&self, text: &str, chars_max: usize) -> String {
         if text.contains('\0') {
             return format!("(no text, {} bytes)", self.body.len());
         }

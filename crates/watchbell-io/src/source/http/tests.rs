@@ -218,6 +218,7 @@ async fn redirects_are_followed_as_far_as_allowed() {
         "/loop" => to("302", "/loop"),
         "/one" => to("301", "two?x#frag"),
         "/keep" => to("307", "/two"),
+        "/other" => to("303", "/two"),
         "/mail" => to("302", "mailto:x@example.com"),
         "/odd" => to("302", "http://[x"),
         "/nowhere" => page("302 Found", ""),
@@ -229,6 +230,13 @@ async fn redirects_are_followed_as_far_as_allowed() {
         ("/one", "contains = \"here\"", None, vec!["GET /one", "GET /two?x"]),
         ("/one", "body = \"b\"", None, vec!["POST /one", "GET /two?x"]),
         ("/keep", "body = \"b\"", None, vec!["POST /keep", "POST /two"]),
+        // Only POST becomes GET by 301 and 302, everything but HEAD by 303; what became of it is said.
+        ("/one", "method = \"PUT\"\nbody = \"b\"", None, vec!["PUT /one", "PUT /two?x"]),
+        ("/one", "method = \"DELETE\"", None, vec!["DELETE /one", "DELETE /two?x"]),
+        ("/other", "method = \"PUT\"\nbody = \"b\"", None, vec!["PUT /other", "GET /two"]),
+        ("/other", "method = \"HEAD\"", None, vec!["HEAD /other", "HEAD /two"]),
+        ("/one", "body = \"b\"\nstatus = 204", Some(", redirected to GET http://"), vec!["POST /one", "GET /two?x"]),
+        ("/keep", "body = \"b\"\nstatus = 204", Some(", redirected to http://"), vec!["POST /keep", "POST /two"]),
         ("/one", "redirects = 0", Some("status 301, expected 200-299"), vec!["GET /one"]),
         ("/one", "redirects = 0\nstatus = 301", None, vec!["GET /one"]),
         (
@@ -274,7 +282,68 @@ async fn secrets_do_not_follow_a_redirect_to_another_origin() {
     assert!(outcome.findings.is_empty(), "{outcome:?}");
     let request = heard.lock().unwrap().pop().unwrap();
     assert!(request.contains("x-open: yes") && !request.contains("s3cret"), "{request}");
+    // Nor does a secret body, where the redirect would keep it.
+    let place = format!("http://{}/", there.address);
+    let (here, _) =
+        site(move |_| format!("HTTP/1.1 307 Moved\r\nLocation: {place}\r\nContent-Length: 0\r\n\r\n")).await;
+    let outcome = run(&KIND, &format!("http = \"http://{}/\"\nbody = {secret}", here.address)).await;
+    assert!(outcome.findings[0].message.contains("must not get the body, a secret"), "{outcome:?}");
+    assert!(heard.lock().unwrap().is_empty());
     std::fs::remove_dir_all(dir).unwrap();
+}
+
+/// RFC 9110, 8.6: what has content by its method says how much, also where that is none.
+#[tokio::test]
+async fn a_length_of_nothing_is_said() {
+    let (server, heard) = site(|_| page("200 OK", "")).await;
+    for (more, expect) in [
+        ("method = \"POST\"", Some("0")),
+        ("method = \"PUT\"", Some("0")),
+        ("method = \"PATCH\"", Some("0")),
+        ("method = \"GET\"", None),
+        ("method = \"DELETE\"", None),
+        ("body = \"four\"", Some("4")),
+    ] {
+        run(&KIND, &format!("http = \"http://{}/\"\n{more}", server.address)).await;
+        let request = heard.lock().unwrap().pop().unwrap().to_lowercase();
+        let length = request.lines().find_map(|line| line.strip_prefix("content-length: "));
+        assert_eq!(length, expect, "{more}: {request}");
+    }
+}
+
+/// The body is text in the charset that the server names, or that it names itself.
+#[tokio::test]
+async fn a_body_is_read_in_its_charset() {
+    let utf16: Vec<u8> = "Größe".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for (media_type, body, expect) in [
+        ("text/html; charset=iso-8859-1", b"Gr\xf6\xdfe".as_slice(), ""),
+        ("text/html;boundary=x; CHARSET=\"ISO-8859-1\"", b"Gr\xf6\xdfe", ""),
+        ("text/plain; charset=utf-16le", &utf16, ""),
+        ("text/plain", &[b"\xff\xfe".as_slice(), &utf16].concat(), ""),
+        ("text/plain; charset=koi8-r", "\u{feff}Größe".as_bytes(), ""),
+        ("text/plain", "Größe".as_bytes(), ""),
+        ("text/html", b"<meta charset='latin1'>Gr\xf6\xdfe", ""),
+        ("text/html", b"<meta content=\"text/html; charset=windows-1252\">Gr\xf6\xdfe", ""),
+        ("text/xml", b"<?xml version=\"1.0\" encoding=\"ISO-8859-15\"?>Gr\xf6\xdfe", ""),
+        // Valid UTF-8 is that, whatever the page says.
+        ("text/html", "<meta charset=latin1>Größe".as_bytes(), ""),
+        ("text/html", b"Gr\xf6\xdfe", "does not contain \"Größe\""),
+        ("text/html; charset=x-none", b"Gr\xf6\xdfe", "(it is read as UTF-8: its charset `x-none` is unknown)"),
+    ] {
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Type: {media_type}\r\n\r\n").into_bytes();
+        let answer = [answer.as_slice(), body].concat();
+        let server = serve_with(move |mut stream| {
+            let answer = answer.clone();
+            async move {
+                read_request(&mut stream).await;
+                let _ = stream.write_all(&answer).await;
+            }
+        })
+        .await;
+        let outcome = run(&KIND, &format!("http = \"http://{}/\"\ncontains = \"Größe\"", server.address)).await;
+        let found = outcome.findings.first().map_or("", |f| f.message.as_str());
+        assert!(found.contains(expect) && found.is_empty() == expect.is_empty(), "{media_type}: {outcome:?}");
+    }
 }
 
 /// Whatever a server does, the run ends and says what happened.

@@ -69,7 +69,8 @@ impl Starttls {
         match self {
             Starttls::Smtp => {
                 reply(stream, "220").await?;
-                send(stream, b"EHLO watchbell\r\n").await?;
+                // An address literal: a server may want a full name (RFC 5321, 4.1.1.1).
+                send(stream, b"EHLO [127.0.0.1]\r\n").await?;
                 reply(stream, "250").await?;
                 send(stream, b"STARTTLS\r\n").await?;
                 reply(stream, "220").await
@@ -139,16 +140,19 @@ async fn line(stream: &mut Stream) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
 }
 
-/// A reply of SMTP's shape: `250-more` lines, then `250 last`.
+/// A reply of SMTP's and FTP's shape: `250 one`, or `250-first`, whatever lines (RFC 959, 4.2), `250 last`.
 async fn reply(stream: &mut Stream, code: &str) -> Result<(), String> {
+    let first = line(stream).await?;
+    if !first.starts_with(code) {
+        return Err(format!("it said `{}`", excerpt(first.as_bytes())));
+    }
+    let is_last = |line: &str| line.starts_with(code) && line.as_bytes().get(3) != Some(&b'-');
+    let mut last = first;
     for _ in 0..LINES_MAX {
-        let line = line(stream).await?;
-        if !line.starts_with(code) {
-            return Err(format!("it said `{}`", excerpt(line.as_bytes())));
-        }
-        if line.as_bytes().get(3) != Some(&b'-') {
+        if is_last(&last) {
             return Ok(());
         }
+        last = line(stream).await?;
     }
     Err(format!("its answer has more than {LINES_MAX} lines"))
 }

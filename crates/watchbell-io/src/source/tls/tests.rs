@@ -172,6 +172,17 @@ async fn client_certificates_are_shown() {
     let lines = format!("{ca}\nclient_cert = {cert:?}\nclient_key = {key:?}");
     let outcome = check(server, &lines).await;
     assert!(outcome.findings.is_empty(), "{outcome:?}");
+    // Without one TLS fails, after the server's certificate was seen: that is judged all the same.
+    for (wish, expect) in [
+        (Wish::good(), vec![("handshake", Severity::Warning)]),
+        (Wish::good().days(-10, 3), vec![("expiry", Severity::Error), ("handshake", Severity::Warning)]),
+        (Wish::good().named("other.example"), vec![("name", Severity::Error), ("handshake", Severity::Warning)]),
+    ] {
+        let outcome = check(authority.issue(wish.wanting_clients()), &ca).await;
+        let found: Vec<_> = findings(&outcome).into_iter().map(|(part, severity, _)| (part, severity)).collect();
+        assert_eq!(found, expect, "{outcome:?}");
+        assert!(outcome.metrics.iter().any(|m| m.name == "days_left") && !outcome.inconclusive, "{outcome:?}");
+    }
     std::fs::write(&key, "nothing").unwrap();
     let outcome = check(authority.issue(Wish::good()), &lines).await;
     assert_eq!(outcome.findings[0].part.as_deref(), Some("monitor-start"), "{outcome:?}");
@@ -208,11 +219,14 @@ async fn starttls_is_asked_for_in_each_protocol() {
             "smtp",
             vec![
                 (b"", b"220-one\r\n220 two\r\n"),
-                (b"EHLO watchbell\r\n", b"250-mail\r\n250-SIZE 1\r\n250 STARTTLS\r\n"),
+                (b"EHLO [127.0.0.1]\r\n", b"250-mail\r\n250-SIZE 1\r\n250 STARTTLS\r\n"),
                 (b"STARTTLS\r\n", b"220 go\r\n"),
             ],
         ),
-        ("ftp", vec![(b"", b"220 hi\r\n"), (b"AUTH TLS\r\n", b"234 go\r\n")]),
+        (
+            "ftp",
+            vec![(b"", b"220-hi\r\nno code here\r\n 220 nor here\r\n220 go on\r\n"), (b"AUTH TLS\r\n", b"234 go\r\n")],
+        ),
         ("nntp", vec![(b"", b"201 hi\r\n"), (b"STARTTLS\r\n", b"382 go\r\n")]),
         ("imap", vec![(b"", b"* OK hi\r\n"), (b"w1 STARTTLS\r\n", b"* CAPABILITY X\r\nw1 OK go\r\n")]),
         ("pop3", vec![(b"", b"+OK hi\r\n"), (b"STLS\r\n", b"+OK go\r\n")]),
