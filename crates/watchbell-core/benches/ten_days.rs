@@ -83,6 +83,9 @@ fn policy() -> Policy {
             capabilities: Capabilities { edits, digests, acknowledges: false, gap_ms: 0 },
             pace: Pace { gap: Duration::from_millis(100), in_flight_max: 4 },
             fallback: None,
+            alert_from: None,
+            hours: None,
+            recoveries: true,
             targets: Vec::new(),
         };
         policy.notifiers.insert(name.into(), Arc::new(notifier));

@@ -77,7 +77,17 @@ fn policy_of(checks: impl IntoIterator<Item = CheckPolicy>) -> Arc<Policy> {
         let capabilities = Capabilities { edits: false, digests: false, acknowledges: false, gap_ms: 0 };
         let pace = Pace { gap: Duration::ZERO, in_flight_max: usize::MAX };
         let (kind, fallback, targets) = ("log", None, vec![]);
-        let policy = NotifierPolicy { name: Name::new(name), kind, capabilities, pace, fallback, targets };
+        let policy = NotifierPolicy {
+            name: Name::new(name),
+            kind,
+            capabilities,
+            pace,
+            fallback,
+            alert_from: None,
+            hours: None,
+            recoveries: true,
+            targets,
+        };
         (Name::new(name), Arc::new(policy))
     };
     let mut policy = Policy::default();

@@ -20,8 +20,17 @@ fn policy() -> Arc<Policy> {
     check.refresh_within = Some(Duration::from_secs(3600));
     let capabilities = Capabilities { edits: false, digests: false, acknowledges: false, gap_ms: 0 };
     let pace = Pace { gap: Duration::ZERO, in_flight_max: usize::MAX };
-    let notifier =
-        NotifierPolicy { name: ops.clone(), kind: "log", capabilities, pace, fallback: None, targets: Vec::new() };
+    let notifier = NotifierPolicy {
+        name: ops.clone(),
+        kind: "log",
+        capabilities,
+        pace,
+        fallback: None,
+        alert_from: None,
+        hours: None,
+        recoveries: true,
+        targets: Vec::new(),
+    };
     let mut policy = Policy::default();
     policy.agent.name = Name::new("web-1");
     policy.checks = [(check.name.clone(), Arc::new(check))].into();

@@ -140,6 +140,9 @@ object! {
         pub acknowledged: Option<AckView>,
         /// Why nobody is told for now, although it is certain and bad enough.
         pub held: Option<HeldView>,
+        /// Notifiers that are not told for now, although others may be, and why.
+        #[serde(default)]
+        pub held_for: Vec<HeldView>,
         /// The check can't be judged now (its file is broken): this is what was known before.
         pub stale: bool,
         /// The check that found it.
@@ -186,13 +189,16 @@ object! {
 
     /// Why nobody is told of a fault for now.
     pub struct HeldView {
-        /// The rule: `squelch`, `parent`, `acknowledged`, `flapping`, `hours`.
+        /// The rule: `squelch`, `parent`, `acknowledged`, `flapping`, `hours`; of one notifier `severity`, `hours`.
         pub rule: String,
         /// Why, for people.
         pub text: String,
         /// Until when, where that is known.
         #[serde(default)]
         pub until: Option<Timestamp>,
+        /// The notifier that is not told, where others may be.
+        #[serde(default)]
+        pub notifier: Option<Name>,
     }
 
     /// One check.
@@ -232,7 +238,8 @@ object! {
         #[serde(default)]
         pub parents: Vec<Name>,
         /// Faults this bad are told once they are certain.
-        pub alert_from: Severity,
+        #[serde(default)]
+        pub alert_from: Option<Severity>,
         /// Its runs change state too often; alerts are held.
         #[serde(default)]
         pub flapping: bool,
@@ -363,6 +370,15 @@ object! {
         /// Who is told what it can't take.
         #[serde(default)]
         pub fallback: Option<Name>,
+        /// How bad a fault must be to be told here; null: what its check says, else critical.
+        #[serde(default)]
+        pub alert_from: Option<Severity>,
+        /// When it may be told; null is always.
+        #[serde(default)]
+        pub hours: Option<String>,
+        /// Whether it hears that something is well again.
+        #[serde(default)]
+        pub recoveries: bool,
         /// How many deliveries wait for it or are under way.
         pub waiting: usize,
         /// How many it took, ever.

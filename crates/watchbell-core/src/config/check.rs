@@ -294,7 +294,6 @@ fn read_common<P>(cx: &CheckContext<'_, P>, name: Name, kind: &'static str, line
     if passive {
         no_schedule(r);
     }
-    let severities = [("warning", Severity::Warning), ("error", Severity::Error), ("critical", Severity::Critical)];
     let missed = [("skip", Missed::Skip), ("once", Missed::Once), ("all", Missed::All)];
     let overlap = [("skip", Overlap::Skip), ("queue", Overlap::Queue), ("allow", Overlap::Allow)];
     let retry = r.integer("retry", 0..=1000).and_then(|n| u32::try_from(n).ok());
@@ -311,7 +310,7 @@ fn read_common<P>(cx: &CheckContext<'_, P>, name: Name, kind: &'static str, line
         job,
         refresh_within,
         thresholds: read_thresholds(r),
-        alert_from: r.choice("alert_from", &severities).unwrap_or(Severity::Critical),
+        alert_from: r.choice("alert_from", &ALERT_FROM),
         notify: Vec::new(),
         hours: read_hours(&zone, r),
         parents: Vec::new(),
@@ -456,7 +455,11 @@ fn read_thresholds(r: &mut Reader<'_>) -> Vec<Threshold> {
     thresholds
 }
 
-fn read_hours(zone: &TimeZone, r: &mut Reader<'_>) -> Option<Hours> {
+/// What `alert_from` can say.
+pub(super) const ALERT_FROM: [(&str, Severity); 3] =
+    [("warning", Severity::Warning), ("error", Severity::Error), ("critical", Severity::Critical)];
+
+pub(super) fn read_hours(zone: &TimeZone, r: &mut Reader<'_>) -> Option<Hours> {
     let text = r.string("hours")?;
     match Hours::parse(&text, zone) {
         Ok(hours) => Some(hours),

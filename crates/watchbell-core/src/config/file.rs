@@ -4,7 +4,7 @@
 use super::{
     Kinds, NotifierPolicy, Pace, Problem, Problems, Reader, SourcePolicy,
     agent::{AgentState, Defaults, LoadOptions},
-    check::{self, CheckContext, Draft, Read},
+    check::{self, ALERT_FROM, CheckContext, Draft, Read, read_hours},
     formats::{cimaa, dwmon, flake, ini, json},
     guard,
     keys::{HIDDEN_NOTIFIER_KEYS, LATER_TABLES, NOT_DEFAULTS, NOT_FLAKES, NOTIFIER_KEYS, TABLES},
@@ -14,6 +14,7 @@ use super::{
     tree::{Entry, FileId, Span, Table, Value},
 };
 use crate::model::Name;
+use jiff::tz::TimeZone;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// The file that speaks for the agent.
@@ -628,7 +629,13 @@ impl<P: Clone, N: Clone> Filler<'_, P, N> {
         for entry in &table.entries {
             let name = Name::new(&entry.key);
             let old = self.state.kind == FileKind::Cimaa;
-            let read = read_notifier(self.cx.kinds, &name, entry, old, &mut self.state.problems);
+            let read = read_notifier(
+                self.cx.kinds,
+                &self.cx.agent.settings.zone,
+                (&name, entry),
+                old,
+                &mut self.state.problems,
+            );
             let failed = self.mark(&Subject::Notifier(entry.key.clone()));
             let before = before.remove(&name);
             let since = before.as_ref().map_or(self.cx.generation, |b| b.since);
@@ -684,8 +691,8 @@ fn with_env_file(entry: &Entry, path: &str) -> Entry {
 
 fn read_notifier<P, N>(
     kinds: Kinds<P, N>,
-    name: &Name,
-    entry: &Entry,
+    zone: &TimeZone,
+    (name, entry): (&Name, &Entry),
     old: bool,
     problems: &mut Problems,
 ) -> Option<(NotifierPolicy, N, Option<Reference>)> {
@@ -721,6 +728,9 @@ fn read_notifier<P, N>(
         in_flight_max: reader.integer("in_flight", 1..=64).and_then(|n| usize::try_from(n).ok()).unwrap_or(1),
     };
     let fallback = reference(&mut reader, "fallback");
+    let alert_from = reader.choice("alert_from", &ALERT_FROM);
+    let hours = read_hours(zone, &mut reader);
+    let recoveries = reader.boolean("recoveries").unwrap_or(true);
     let channel = (kind.read)(&mut reader);
     reader.finish();
     let policy = NotifierPolicy {
@@ -729,6 +739,9 @@ fn read_notifier<P, N>(
         capabilities: kind.capabilities,
         pace,
         fallback: None,
+        alert_from,
+        hours,
+        recoveries,
         targets: Vec::new(),
     };
     Some((policy, channel?, fallback))

@@ -241,6 +241,19 @@ pub const NOTIFIER_KEYS: &[Key] = &[
     key("gap", Shape::Duration, "At least this long between two messages. Default: the kind's own."),
     key("in_flight", Shape::Integer, "How many messages may be on their way at a time, 1 to 64. Default: 1."),
     key("fallback", Shape::String, "The notifier that is told what this one can't take."),
+    key(
+        "alert_from",
+        Shape::Choice(&["warning", "error", "critical"]),
+        "How bad a fault must be to be told here. Where the check says it too, the stricter holds. Default: what the \
+         check says, else `critical`.",
+    ),
+    key(
+        "hours",
+        Shape::String,
+        "When it may be told of faults: `\"weekdays 08:00-18:00 Europe/Berlin\"`; what is still wrong then is told then. \
+         Zone: the agent's, unless named. Default: always.",
+    ),
+    key("recoveries", Shape::Boolean, "Whether it hears that something is well again. Default: `true`."),
 ];
 
 /// Keys of `[notify.NAME]` that only translated old files may use; see [`super::formats`].

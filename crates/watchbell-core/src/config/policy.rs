@@ -160,8 +160,9 @@ pub struct CheckPolicy {
     pub refresh_within: Option<Duration>,
     /// Judged on the metrics of every run.
     pub thresholds: Vec<Threshold>,
-    /// Faults this bad, once hard, are told. Below critical, their severity counts retries as errors do.
-    pub alert_from: Severity,
+    /// Faults this bad, once hard, are told to those who don't want to hear of worse ones only; `None`: what is
+    /// critical, and what a notifier asks for. See [`Policy::told_from`].
+    pub alert_from: Option<Severity>,
     /// Who is told; resolved from check, file and agent.
     pub notify: Vec<Name>,
     /// When they may be told; `None` is always.
@@ -211,7 +212,7 @@ impl CheckPolicy {
             job: false,
             refresh_within: None,
             thresholds: Vec::new(),
-            alert_from: Severity::Critical,
+            alert_from: None,
             notify,
             hours: None,
             parents: Vec::new(),
@@ -249,8 +250,32 @@ pub struct NotifierPolicy {
     pub pace: Pace,
     /// Who is told what this one can't take; next in line.
     pub fallback: Option<Name>,
+    /// It is told of faults this bad.
+    pub alert_from: Option<Severity>,
+    /// When it may be told; `None` is always.
+    pub hours: Option<Hours>,
+    /// Whether it hears that something is well again.
+    pub recoveries: bool,
     /// Where it sends by default; empty if it has one target only.
     pub targets: Vec<String>,
+}
+
+impl Policy {
+    /// From which severity on a notifier is told of a check's faults: where both say something, the stricter holds; where
+    /// none does, what is critical.
+    pub fn told_from(&self, check: &CheckPolicy, notifier: &NotifierPolicy) -> Severity {
+        match (check.alert_from, notifier.alert_from) {
+            (Some(check), Some(notifier)) => check.max(notifier),
+            (check, notifier) => check.or(notifier).unwrap_or(Severity::Critical),
+        }
+    }
+
+    /// From which severity on anybody is told of a check's faults. Below critical, it counts retries as errors do.
+    pub fn alert_from(&self, check: &CheckPolicy) -> Severity {
+        let notifiers = check.notify.iter().filter_map(|name| self.notifiers.get(name));
+        let lowest = notifiers.map(|notifier| self.told_from(check, notifier)).min();
+        lowest.or(check.alert_from).unwrap_or(Severity::Critical)
+    }
 }
 
 impl NotifierPolicy {

@@ -54,7 +54,7 @@ fn count_failures(check: &CheckPolicy, before: &Before, outcome: &Outcome) -> u3
     let found = |severity| outcome.findings.iter().any(|f| f.severity == severity);
     let before = if found(Severity::Critical) { check.retry } else { before.failures };
     match (found(Severity::Critical), found(Severity::Error)) {
-        (_, true) => before.saturating_add(1).min(check.rules().attempts),
+        (_, true) => before.saturating_add(1).min(check.retry.saturating_add(1)),
         (true, false) => before,
         (false, false) => 0,
     }
@@ -539,11 +539,12 @@ impl Step<'_> {
             return self.world.state.checks.get(&check.name).is_some_and(|s| s.failures > 0);
         }
         let faults = self.world.derived.faults_of.get(&check.name);
+        let rules = || self.world.policy.rules(check);
         faults
             .into_iter()
             .flatten()
             .filter_map(|f| self.world.state.faults.get(f))
-            .any(|f| f.state == crate::model::Hardness::Soft && check.rules().counts(f.reported, f.escalates))
+            .any(|f| f.state == crate::model::Hardness::Soft && rules().counts(f.reported, f.escalates))
     }
 
     fn samples(&mut self, check: &CheckPolicy, started: Timestamp, outcome: &Outcome) {

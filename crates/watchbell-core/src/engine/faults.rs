@@ -7,10 +7,11 @@ use super::{
     world::{Past, RowKey},
 };
 use crate::{
-    config::{CheckPolicy, Style},
+    config::{CheckPolicy, Policy, Style},
     model::{Event, EventKind, EventState, Fault, Finding, Metric, Name, Severity, Timestamp},
     schedule,
     state::{
+        digits::same_but_digits,
         fault::{self, Change, Context, Rules},
         threshold::NAMELESS,
     },
@@ -28,10 +29,10 @@ const RUN_SOON_WITHIN: Duration = Duration::from_secs(5);
 /// How often old memories are looked for.
 pub(super) const PURGE_EVERY: Duration = Duration::from_secs(6 * 3600);
 
-impl CheckPolicy {
-    /// What the fault machine must know.
-    pub(super) fn rules(&self) -> Rules {
-        Rules { attempts: self.retry.saturating_add(1), alert_from: self.alert_from }
+impl Policy {
+    /// What the fault machine must know of a check.
+    pub(super) fn rules(&self, check: &CheckPolicy) -> Rules {
+        Rules { attempts: check.retry.saturating_add(1), alert_from: self.alert_from(check) }
     }
 }
 
@@ -95,8 +96,10 @@ impl Step<'_> {
     pub(super) fn found(&mut self, check: &CheckPolicy, name: &Name, finding: &Finding) {
         let state = &self.world.state;
         let old = state.faults.get(name).cloned();
-        let rules = check.rules();
+        let rules = self.world.policy.rules(check);
         let counted = match check.style {
+            // A warning is not counted there: where somebody wants to hear of it, it is certain at once.
+            Style::Cimaa if finding.severity < Severity::Error => rules.attempts,
             // This run is counted already, with all that it found.
             Style::Cimaa => state.checks.get(&check.name).map_or(0, |c| c.failures.saturating_sub(1)),
             _ => old.as_ref().filter(|f| rules.counts(f.reported, f.escalates)).map_or(0, |f| f.attempt),
@@ -141,7 +144,7 @@ impl Step<'_> {
             let is_info = finding.severity == Severity::Info;
             if is_info {
                 infos.insert(name.clone(), finding.message.clone());
-                if known.get(name) != Some(&finding.message) {
+                if known.get(name).is_none_or(|known| !same_but_digits(known, &finding.message)) {
                     self.info(check, name, finding);
                 }
             }

@@ -97,7 +97,17 @@ pub(super) mod tests {
             let capabilities = Capabilities { edits: false, digests: true, acknowledges: false, gap_ms: 0 };
             let pace = Pace { gap: Duration::ZERO, in_flight_max: 1 };
             let (kind, fallback, targets) = ("command", None, vec![]);
-            let policy = NotifierPolicy { name: Name::new(name), kind, capabilities, pace, fallback, targets };
+            let policy = NotifierPolicy {
+                name: Name::new(name),
+                kind,
+                capabilities,
+                pace,
+                fallback,
+                alert_from: None,
+                hours: None,
+                recoveries: true,
+                targets,
+            };
             (Name::new(name), Arc::new(policy))
         };
         let mut policy = Policy::default();

@@ -9,11 +9,14 @@ use super::{
     world::{RowKey, Told, ToldKey},
 };
 use crate::{
-    config::{CheckPolicy, Renotify},
+    config::{CheckPolicy, NotifierPolicy, Renotify},
     model::{Action, Event, EventKind, EventState, Fault, Held, Name, Severity, Timestamp, Verdict},
-    state::outbox::{Ends, Open},
+    state::{
+        digits::same_but_digits,
+        outbox::{Ends, Open},
+    },
 };
-use std::{ops::Bound, time::Duration};
+use std::{collections::BTreeMap, ops::Bound, time::Duration};
 
 /// Nobody is told the same again more often than this.
 const REMINDER_MIN: Duration = Duration::from_secs(1);
@@ -27,7 +30,7 @@ impl Step<'_> {
         let check_name = fault.as_ref().map(|f| f.check.clone()).or_else(|| told.first().map(|(_, t)| t.check.clone()));
         let Some(check_name) = check_name else { return };
         let check = self.check_policy(&check_name, name);
-        let rules = check.as_ref().map(|c| c.rules());
+        let rules = check.as_ref().map(|c| self.world.policy.rules(c));
         match (fault, check) {
             (Some(fault), Some(check)) if rules.is_some_and(|r| r.tells(&fault)) => {
                 self.tell_problem(fault, &check, event);
@@ -143,6 +146,7 @@ impl Step<'_> {
     fn tell_unless_held(&mut self, fault: &Fault, check: &CheckPolicy, event: Option<&Event>) {
         let held = self.gate(fault, check);
         self.note_held(fault, held.as_ref(), event);
+        self.tell_not_so_bad(fault, check, event);
         match &held {
             Some(Held::Parent { parent }) if !self.is_down(parent) => drop(self.soon.insert(check.name.clone())),
             Some(Held::Acknowledged { .. }) => self.tell_acknowledged(fault, event),
@@ -156,6 +160,31 @@ impl Step<'_> {
             None => self.tell_all(fault, check, event),
         }
         self.watch_fault(fault, check, held.as_ref());
+    }
+
+    /// Why one notifier is not told for now of a fault that others may be told of. This is the order of the rules.
+    fn held_for(&self, fault: &Fault, check: &CheckPolicy, notifier: &NotifierPolicy) -> Option<Held> {
+        let from = self.world.policy.told_from(check, notifier);
+        if fault.severity < from {
+            return Some(Held::Severity { from });
+        }
+        let hours = notifier.hours.as_ref().filter(|hours| !hours.open_at(self.now))?;
+        Some(Held::Hours { until: hours.next_open(self.now) })
+    }
+
+    /// It is not as bad any more as some ask for who were told: for them it is over. As any end, whatever else holds it.
+    fn tell_not_so_bad(&mut self, fault: &Fault, check: &CheckPolicy, event: Option<&Event>) {
+        let told = self.told_of(&fault.name);
+        let is_over = |key: &ToldKey| {
+            let notifier = self.world.policy.notifiers.get(&key.notifier)?;
+            // Who hears of it in place of another asks for what they say themselves.
+            let is_own = check.notify.contains(&key.notifier);
+            let from = if is_own { Some(self.world.policy.told_from(check, notifier)) } else { notifier.alert_from };
+            from.filter(|from| fault.severity < *from)
+        };
+        let over: Vec<_> = told.into_iter().filter(|(key, _)| is_over(key).is_some()).collect();
+        let why = format!("it was told, and is {} now, which is not told here", fault.severity);
+        self.tell_over(&fault.name, &check.name, over, event, &why);
     }
 
     /// An acknowledgement whose time is over is none. Returns the event that says so.
@@ -178,6 +207,7 @@ impl Step<'_> {
     fn tell_all(&mut self, fault: &Fault, check: &CheckPolicy, event: Option<&Event>) {
         let mut event = event.cloned();
         let mut fault = fault.clone();
+        let mut held_for = BTreeMap::new();
         for key in self.receivers(&fault.name, &check.notify) {
             let told = self.world.state.told.get(&key).cloned();
             let action = match &told {
@@ -185,6 +215,11 @@ impl Step<'_> {
                 Some(told) => self.again(told, &fault, check, &key),
             };
             let Some((action, why)) = action else { continue };
+            let policy = self.world.policy.notifiers.get(&key.notifier).cloned();
+            if let Some(held) = policy.and_then(|policy| self.held_for(&fault, check, &policy)) {
+                held_for.insert(key.notifier, held);
+                continue;
+            }
             if told.as_ref().is_some_and(|t| t.change == fault.change && t.episode == fault.episode) {
                 // Telling the same once more is a change of its own, or its key would be taken for a repeat.
                 fault.change += 1;
@@ -196,6 +231,22 @@ impl Step<'_> {
             let state = if action == Action::Update { EventState::Update } else { EventState::Problem };
             let about = event.get_or_insert_with(|| self.fault_event(check, &fault, state)).clone();
             self.tell(&key, &fault, action, &about, why);
+        }
+        self.note_held_for(&fault.name, held_for, event.as_ref());
+    }
+
+    /// Remembers which notifiers are not told for now, and says so in the trail when that changes.
+    fn note_held_for(&mut self, name: &Name, held_for: BTreeMap<Name, Held>, event: Option<&Event>) {
+        let Some(fault) = self.world.state.faults.get_mut(name).filter(|f| f.held_for != held_for) else { return };
+        let before = std::mem::replace(&mut fault.held_for, held_for.clone());
+        self.touch(RowKey::Fault(name.clone()));
+        let led_here = event.map(|e| e.seq).or(self.cause);
+        for (notifier, held) in held_for {
+            if before.get(&notifier) != Some(&held) {
+                let (rule, text) = held.explain();
+                let decision = self.decide(name, rule, Verdict::Hold, text);
+                (decision.notifier, decision.event) = (Some(notifier), led_here);
+            }
         }
     }
 
@@ -223,7 +274,9 @@ impl Step<'_> {
             // Also where the receiver can edit: an edit calls nobody.
             return Some((Action::Trigger, "it is worse than this receiver was told"));
         }
-        let changed = told.message != fault.message || told.severity != fault.severity || told.episode != fault.episode;
+        let changed = !same_but_digits(&told.message, &fault.message)
+            || told.severity != fault.severity
+            || told.episode != fault.episode;
         let edits = self.world.policy.notifiers.get(&key.notifier).is_some_and(|n| n.capabilities.edits);
         match check.renotify {
             Renotify::OnChange if changed => {
@@ -277,6 +330,11 @@ impl Step<'_> {
     /// The fault is gone, or not told any more: what was told is resolved, under a squelch too, so that
     /// nothing stays open elsewhere. Only flapping holds it: it would be opened again in a moment.
     fn tell_resolved(&mut self, name: &Name, check: &Name, told: Vec<(ToldKey, Told)>, event: Option<&Event>) {
+        self.tell_over(name, check, told, event, "it was told, and it is not wrong any more");
+    }
+
+    /// It is over for these receivers.
+    fn tell_over(&mut self, name: &Name, check: &Name, told: Vec<(ToldKey, Told)>, event: Option<&Event>, why: &str) {
         if told.is_empty() || (self.check_flaps(check) && *name != check.part("flapping")) {
             return;
         }
@@ -288,8 +346,20 @@ impl Step<'_> {
             self.fx.changed.insert(RowKey::Fault(name.clone()));
         }
         for (key, told) in told {
-            if !self.world.policy.notifiers.contains_key(&key.notifier) {
+            let Some(notifier) = self.world.policy.notifiers.get(&key.notifier) else {
                 // Its file may be broken: should the notifier come back, this is still to be told.
+                continue;
+            };
+            if !notifier.recoveries {
+                self.world.state.told.remove(&key);
+                let decision = self.decide(
+                    name,
+                    "recoveries",
+                    Verdict::Drop,
+                    format!("{why}: this notifier does not ask for that"),
+                );
+                (decision.notifier, decision.event) = (Some(key.notifier.clone()), event.as_ref().map(|e| e.seq));
+                self.touch(RowKey::Told(key));
                 continue;
             }
             let about = event.get_or_insert_with(|| {
@@ -318,7 +388,6 @@ impl Step<'_> {
             let delivery_key = self.delivery_key(name, told.episode, &change, &key, Action::Resolve);
             self.world.state.told.remove(&key);
             self.touch(RowKey::Told(key.clone()));
-            let why = "it was told, and it is not wrong any more";
             let id = self.enqueue(&key, Action::Resolve, &about, told.episode, delivery_key, told.receipt, why);
             if let Some(queued) = self.world.state.outbox.get_mut(&id) {
                 queued.ends = Some(Ends { check: check.clone(), change: told.change, open: told.open });
@@ -379,9 +448,10 @@ impl Step<'_> {
 
     /// A fault that is not told for its own sake is held by no rule.
     fn unhold(&mut self, fault: Option<&Fault>) {
-        if let Some(fault) = fault.filter(|f| f.held.is_some()) {
+        if let Some(fault) = fault.filter(|f| f.held.is_some() || !f.held_for.is_empty()) {
             if let Some(stored) = self.world.state.faults.get_mut(&fault.name) {
                 stored.held = None;
+                stored.held_for.clear();
             }
             self.touch(RowKey::Fault(fault.name.clone()));
         }
@@ -390,10 +460,11 @@ impl Step<'_> {
     /// Says in the trail why a fault that changed is not told.
     fn explain_quiet(&mut self, name: &Name, check: Option<&CheckPolicy>, event: Option<&Event>) {
         let Some(fault) = self.world.state.faults.get(name).cloned() else { return };
-        let needed = check.map_or(Severity::Critical, |c| c.alert_from);
+        let rules = check.map(|c| self.world.policy.rules(c));
+        let needed = rules.map_or(Severity::Critical, |r| r.alert_from);
         let (rule, text) = if !fault.escalates {
             ("severity", format!("{} and does not escalate: told only if critical", fault.severity))
-        } else if check.is_some_and(|c| c.rules().counts(fault.reported, true)) {
+        } else if rules.is_some_and(|r| r.counts(fault.reported, true)) {
             ("attempts", format!("attempt {} of {}: not certain yet", fault.attempt, fault.attempts))
         } else {
             ("severity", format!("{} is not told; told from {needed} on", fault.severity))
@@ -406,7 +477,16 @@ impl Step<'_> {
         let again = match (held, check.renotify) {
             (Some(Held::Hours { until }), _) => *until,
             (Some(Held::Acknowledged { .. }), _) => fault.acknowledged.as_ref().and_then(|a| a.until),
-            (None, Renotify::Every(wait)) => self.next_reminder(fault, check, wait),
+            (None, renotify) => {
+                let stored = self.world.state.faults.get(&fault.name);
+                let held = stored.into_iter().flat_map(|f| f.held_for.values());
+                let begin = held.filter_map(|held| if let Held::Hours { until } = held { *until } else { None }).min();
+                let remind = match renotify {
+                    Renotify::Every(wait) => self.next_reminder(fault, check, wait),
+                    _ => None,
+                };
+                begin.into_iter().chain(remind).min()
+            }
             _ => None,
         };
         self.world.derived.timers.set(Timer::Tell(fault.name.clone()), again);
@@ -414,10 +494,18 @@ impl Step<'_> {
 
     /// When the first of those who are told of a fault is to be told again.
     fn next_reminder(&self, fault: &Fault, check: &CheckPolicy, wait: Duration) -> Option<Timestamp> {
-        let receivers = self.receivers(&fault.name, &check.notify);
-        let due = receivers.iter().filter_map(|key| self.world.state.told.get(key)).map(|told| told.at + wait).min()?;
+        let mut receivers = self.receivers(&fault.name, &check.notify);
+        // Outside its hours a notifier is told when they begin.
+        let closed = |name: &Name| {
+            let hours = self.world.policy.notifiers.get(name).and_then(|n| n.hours.as_ref());
+            hours.filter(|h| !h.open_at(self.now)).map(|h| h.next_open(self.now))
+        };
+        let opens = receivers.iter().filter_map(|key| closed(&key.notifier).flatten()).min();
+        receivers.retain(|key| closed(&key.notifier).is_none());
+        let due = receivers.iter().filter_map(|key| self.world.state.told.get(key)).map(|told| told.at + wait).min();
         // All that was due has just been told; a time that is not after now would come round at once, for ever.
-        Some(if due > self.now { due } else { self.now + wait.max(REMINDER_MIN) })
+        let due = due.map(|due| if due > self.now { due } else { self.now + wait.max(REMINDER_MIN) });
+        due.into_iter().chain(opens).min()
     }
 }
 
@@ -428,6 +516,7 @@ impl Held {
             Held::Squelch { regex } => ("squelch", format!("squelched by `{regex}`")),
             Held::Parent { parent } => ("parent", format!("unreachable: `{parent}`, which it depends on, is failing")),
             Held::Acknowledged { by } => ("acknowledged", format!("{by} takes care of it")),
+            Held::Severity { from } => ("severity", format!("told from {from} on")),
             Held::Flapping => ("flapping", "its check changes state too often".to_owned()),
             Held::Hours { until: Some(until) } => {
                 ("hours", format!("outside its hours; told at {until} if still wrong"))

@@ -10,6 +10,7 @@ use super::{
     world::{RowKey, Told, ToldKey, World},
 };
 use crate::{
+    config::NotifierPolicy,
     model::{Action, Delivery, Failure, Finding, Name, Severity, Verdict},
     state::outbox::{Ends, Merged, NotifierState, Open, Queued, RETRY_AFTER_MAX, backoff},
 };
@@ -256,6 +257,12 @@ impl Step<'_> {
         delivery.trigger_receipt = None;
         let told = self.world.state.told.get(&from).filter(|t| t.episode == queued.episode).cloned();
         let to = ToldKey { notifier: next.clone(), target: delivery.target.clone(), ..from };
+        let asks = self.world.policy.notifiers.get(&queued.delivery.notifier).is_none_or(|n| n.recoveries);
+        let stands = self.world.state.faults.contains_key(&to.fault);
+        let is_known = self.world.state.told.contains_key(&to);
+        if told.is_none() && delivery.action == Action::Trigger && !asks && !stands && !is_known {
+            return self.hand_over_what_ended(delivery, to, queued);
+        }
         if told.is_none() && delivery.action == Action::Trigger {
             return self.hand_over_what_is_over(delivery, to, queued);
         }
@@ -276,6 +283,32 @@ impl Step<'_> {
         self.put(delivery, queued.episode, Some(queued.delivery.notifier.clone()));
     }
 
+    /// It is well again, of which its notifier does not want to hear: the other one hears of both.
+    fn hand_over_what_ended(&mut self, trigger: Delivery, to: ToldKey, queued: &Queued) {
+        let event = &trigger.event;
+        let (fault, check) = (event.name.clone(), event.name.split('#').next().unwrap_or_default().into());
+        let told = Told {
+            check,
+            episode: queued.episode,
+            change: 0,
+            again: 0,
+            since: event.since,
+            message: event.text.clone(),
+            severity: event.severity,
+            at: self.now,
+            open: Open::No,
+            outdated: false,
+            acknowledged: false,
+            receipt: None,
+        };
+        let text = format!("{}: in place of `{}`", trigger.action.word(), queued.delivery.notifier);
+        self.decide_on(&trigger, queued.episode, "told", Verdict::Tell, text);
+        self.touch(RowKey::Told(to.clone()));
+        self.world.state.told.insert(to, told);
+        self.put(trigger, queued.episode, Some(queued.delivery.notifier.clone()));
+        self.reconcile(&fault, None);
+    }
+
     /// It is well again, and the end waits behind the beginning that could not be told: the other notifier hears of
     /// both, or nobody would ever have heard of it.
     fn hand_over_what_is_over(&mut self, trigger: Delivery, to: ToldKey, queued: &Queued) {
@@ -289,10 +322,12 @@ impl Step<'_> {
             return;
         };
         let mut resolve = (*end.delivery).clone();
+        let asks = self.world.policy.notifiers.get(&to.notifier).is_none_or(|n| n.recoveries);
         resolve.key = format!("{}>{}", resolve.key, to.notifier);
         resolve.notifier = to.notifier.clone();
         resolve.target = to.target;
-        for delivery in [trigger, resolve] {
+        let both = [Some(trigger), Some(resolve).filter(|_| asks)];
+        for delivery in both.into_iter().flatten() {
             let text = format!("{}: in place of `{}`", delivery.action.word(), queued.delivery.notifier);
             self.decide_on(&delivery, queued.episode, "told", Verdict::Tell, text);
             let is_end = delivery.action == Action::Resolve;
@@ -315,7 +350,25 @@ impl Step<'_> {
         let line =
             fallback.into_iter().chain(policy.agent.notify.iter().cloned()).chain(policy.notifiers.keys().cloned());
         line.filter(|n| n != notifier && Some(n) != queued.instead_of.as_ref())
-            .find(|n| policy.notifiers.contains_key(n) && !self.is_failing(n))
+            .find(|n| !self.is_failing(n) && policy.notifiers.get(n).is_some_and(|next| self.may_be_told(next, queued)))
+    }
+
+    /// Whether a notifier may be told now what another one can't take: what wakes nobody there must wake nobody here.
+    fn may_be_told(&self, next: &NotifierPolicy, queued: &Queued) -> bool {
+        let (policy, event) = (&self.world.policy, &queued.delivery.event);
+        if queued.delivery.action == Action::Message {
+            return true;
+        }
+        // Who is named as `fallback` and says nothing of how bad takes it all.
+        let named =
+            policy.notifiers.get(&queued.delivery.notifier).and_then(|n| n.fallback.as_ref()) == Some(&next.name);
+        let check = self.world.state.faults.get(&event.name).and_then(|f| self.check_policy(&f.check, &event.name));
+        let from = match check {
+            Some(check) if !named => policy.told_from(&check, next),
+            _ if named => next.alert_from.unwrap_or(Severity::Info),
+            _ => next.alert_from.unwrap_or(Severity::Critical),
+        };
+        event.severity >= from && next.hours.as_ref().is_none_or(|hours| hours.open_at(self.now))
     }
 
     fn is_failing(&self, notifier: &Name) -> bool {

@@ -2,6 +2,7 @@
 
 use super::{Name, Severity, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Whether a fault is still counting its retries.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -64,6 +65,9 @@ pub struct Fault {
     /// Why nobody is told, although it is certain and bad enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
+    /// Notifiers that are not told for now, although others may be, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub held_for: BTreeMap<Name, Held>,
     /// Who takes care of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged: Option<Acknowledgement>,
@@ -90,6 +94,11 @@ pub enum Held {
     },
     /// Its check changes state too often.
     Flapping,
+    /// It is not as bad as a notifier asks for; of one notifier only.
+    Severity {
+        /// From where on that is told.
+        from: Severity,
+    },
     /// Outside the hours at which people may be told.
     Hours {
         /// When they begin.

@@ -81,7 +81,7 @@ impl Stage<'_, '_> {
                 true => Ok(()),
                 false => Err(Mismatch::new(self.fault_list())),
             },
-            Expect::Held { not, fault, rule } => self.expect_held(*not, fault, rule.as_deref()),
+            Expect::Held { not, fault, rule, to } => self.expect_held(*not, fault, rule.as_deref(), to.as_deref()),
             Expect::Run { check, count } => self.expect_run(check, *count),
             Expect::Event { not, wanted } => self.expect_event(*not, wanted),
             Expect::Queued(wanted) => {
@@ -126,6 +126,10 @@ impl Stage<'_, '_> {
         let fault = self.world.as_ref()?.state.faults.get(&fault)?;
         Some(match &fault.held {
             Some(held) => format!("it is held: {}", held.explain().1),
+            None if !fault.held_for.is_empty() => {
+                let all = fault.held_for.iter().map(|(name, held)| format!("for {name}: {}", held.explain().1));
+                format!("it is held {}", all.collect::<Vec<_>>().join("; "))
+            }
             None => format!("the fault is there: {}", described(fault)),
         })
     }
@@ -146,9 +150,10 @@ impl Stage<'_, '_> {
         }
     }
 
-    fn expect_held(&self, not: bool, fault: &str, rule: Option<&str>) -> Met {
+    fn expect_held(&self, not: bool, fault: &str, rule: Option<&str>, to: Option<&str>) -> Met {
         let name = self.fault_name(fault).map_err(|why| Mismatch { found: self.fault_list(), ..why })?;
-        let held = self.world.as_ref().and_then(|w| w.state.faults.get(&name)).and_then(|f| f.held.as_ref());
+        let held = self.world.as_ref().and_then(|w| w.state.faults.get(&name));
+        let held = held.and_then(|f| to.map_or(f.held.as_ref(), |to| f.held_for.get(to)));
         let is_met = held.is_some_and(|h| rule.is_none_or(|rule| h.explain().0 == rule));
         match (is_met != not, held.map(Held::explain)) {
             (true, _) => Ok(()),

@@ -44,6 +44,7 @@
 //! | `expect no deliver …`, `expect quiet` | none such; none at all |
 //! | `expect fault disk [critical] [hard] [2 of 4] [stale] [acknowledged] ["text"]`, `expect no fault disk`, `expect no faults` | what is wrong now |
 //! | `expect held disk by squelch`, `expect not held disk` | why nobody is told (`squelch`, `parent`, `acknowledged`, `flapping`, `hours`) |
+//! | `expect held disk by hours to ops`, `expect not held disk to ops` | why one notifier is not told (`severity`, `hours`) |
 //! | `expect run disk`, `expect 3 runs disk`, `expect no run disk` | runs begun since the last such line |
 //! | `expect event [problem] [FAULT] "text"`, `expect no event …` | one more event |
 //! | `expect queued 2`, `expect running 2` | deliveries that wait; runs under way |
@@ -236,7 +237,7 @@ enum Expect {
     Quiet,
     Fault { not: bool, wanted: Faulty },
     NoFaults,
-    Held { not: bool, fault: String, rule: Option<String> },
+    Held { not: bool, fault: String, rule: Option<String>, to: Option<String> },
     Run { check: String, count: Option<u32> },
     Event { not: bool, wanted: Happened },
     Queued(usize),

@@ -43,7 +43,7 @@ const ROWS_EVERY_MIN: Duration = Duration::from_secs(1);
 const BEHAVIOURS: &[&str] = &["works", "fails", "refuses", "hangs", "resets", "answers", "takes"];
 const EXPECTATIONS: &[&str] =
     &["deliver", "quiet", "fault", "held", "run", "event", "queued", "running", "refused", "no", "not"];
-const RULES: &[&str] = &["squelch", "parent", "acknowledged", "flapping", "hours"];
+const RULES: &[&str] = &["squelch", "parent", "acknowledged", "flapping", "severity", "hours"];
 /// Who does things, if the line does not say.
 const SOMEBODY: &str = "somebody";
 
@@ -435,7 +435,8 @@ fn held(not: bool, words: &mut Words) -> Parsed<Expect> {
         }
         rule = Some(word.text);
     }
-    Ok(Expect::Held { not, fault, rule })
+    let to = if words.take("to") { Some(words.text("a notifier's name")?) } else { None };
+    Ok(Expect::Held { not, fault, rule, to })
 }
 
 fn event(not: bool, words: &mut Words) -> Parsed<Expect> {

@@ -10,6 +10,7 @@
 //! count again. What does not escalate stays what it is. Once critical, later errors stay critical until
 //! the fault is gone. Whether anybody is told is decided elsewhere (`engine::tell`).
 
+use super::digits::same_but_digits;
 use crate::model::{Fault, Finding, Hardness, Name, Severity, Timestamp};
 
 /// What the policy says that matters here.
@@ -39,7 +40,7 @@ pub struct Context<'a> {
 /// What a finding changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Change {
-    /// Nothing but the time it was last seen and the count.
+    /// Nothing but the time it was last seen, the count, and numbers in its text.
     Same,
     /// It is new.
     Opened,
@@ -47,7 +48,7 @@ pub enum Change {
     Hardened,
     /// It is not certain any more, or not as bad: below what is told.
     Softened,
-    /// It says something else, or is differently bad.
+    /// It says something else than other numbers, or is differently bad.
     Changed,
 }
 
@@ -76,7 +77,9 @@ pub fn seen(old: Option<&Fault>, finding: &Finding, rules: Rules, at: &Context<'
         (false, false) => 1,
     };
     let sticks = was_critical && counts && finding.severity >= Severity::Error;
-    let certain = critical || sticks || (counts && attempt >= rules.attempts);
+    // What was told stays certain when a config counts it that did not, or asks for more attempts.
+    let stands = counts && old.is_some_and(|f| rules.tells(f));
+    let certain = critical || sticks || stands || (counts && attempt >= rules.attempts);
     // An error that used up its attempts is critical; a warning that is told is still a warning.
     let severity = match finding.severity {
         Severity::Error if certain => Severity::Critical,
@@ -99,6 +102,7 @@ pub fn seen(old: Option<&Fault>, finding: &Finding, rules: Rules, at: &Context<'
         change: 1,
         stale: false,
         held: None,
+        held_for: Default::default(),
         acknowledged: None,
     };
     let Some(old) = old else { return (fault, Change::Opened) };
@@ -106,11 +110,12 @@ pub fn seen(old: Option<&Fault>, finding: &Finding, rules: Rules, at: &Context<'
     fault.episode = old.episode;
     fault.change = old.change;
     fault.held.clone_from(&old.held);
+    fault.held_for.clone_from(&old.held_for);
     fault.acknowledged.clone_from(&old.acknowledged);
     let change = match (rules.tells(old), rules.tells(&fault)) {
         (false, true) => Change::Hardened,
         (true, false) => Change::Softened,
-        _ if old.message != fault.message || old.severity != fault.severity => Change::Changed,
+        _ if !same_but_digits(&old.message, &fault.message) || old.severity != fault.severity => Change::Changed,
         _ => Change::Same,
     };
     if matches!(change, Change::Hardened | Change::Softened) || (change == Change::Changed && rules.tells(&fault)) {

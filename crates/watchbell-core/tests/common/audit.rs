@@ -191,7 +191,8 @@ impl Audit {
         }
         for fault in world.state.faults.values() {
             let Some(check) = world.policy.checks.get(&fault.check) else { continue };
-            let is_told = fault.state == watchbell_core::model::Hardness::Hard && fault.severity >= check.alert_from;
+            let is_told = fault.state == watchbell_core::model::Hardness::Hard
+                && fault.severity >= world.policy.alert_from(check);
             if !is_told || fault.held.is_some() {
                 continue;
             }

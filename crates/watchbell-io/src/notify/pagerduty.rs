@@ -63,7 +63,8 @@ component = "web"
         },
         template::TITLE_KEY,
     ],
-    capabilities: Capabilities { edits: true, digests: false, acknowledges: true, gap_ms: 0 },
+    // A change rings nobody: what is wrong, worse, taken care of and well is all that is told.
+    capabilities: Capabilities { edits: false, digests: false, acknowledges: true, gap_ms: 0 },
     read,
 };
 

@@ -81,6 +81,11 @@ pub fn fault(policy: &Policy, state: &State, squelched: &Squelched, fault: &Faul
             until: a.until,
         }),
         held: fault.held.as_ref().map(|rule| held(state, fault, rule)),
+        held_for: fault
+            .held_for
+            .iter()
+            .map(|(notifier, rule)| HeldView { notifier: Some(notifier.clone()), ..held(state, fault, rule) })
+            .collect(),
         stale: fault.stale,
         check: fault.check.clone(),
         episode: fault.episode,
@@ -106,7 +111,7 @@ fn told(state: &State, fault: &Fault) -> Vec<ToldView> {
 }
 
 fn held(state: &State, fault: &Fault, held: &Held) -> HeldView {
-    let view = |rule: &str, text: String| HeldView { rule: rule.into(), text, until: None };
+    let view = |rule: &str, text: String| HeldView { rule: rule.into(), text, until: None, notifier: None };
     let till = |until: Option<Timestamp>| until.map_or_else(String::new, |at| format!(" until {at}"));
     match held {
         Held::Squelch { regex } => match state.squelches.get(regex) {
@@ -124,6 +129,7 @@ fn held(state: &State, fault: &Fault, held: &Held) -> HeldView {
             let text = format!("{by} takes care of it{}{comment}", till(until));
             HeldView { until, ..view("acknowledged", text) }
         }
+        Held::Severity { from } => view("severity", format!("it is {}, told from {from} on", fault.severity)),
         Held::Flapping => view("flapping", "its check changes state too often".into()),
         Held::Hours { until } => {
             let from = until.map_or_else(String::new, |at| format!(" before {at}"));
@@ -336,6 +342,9 @@ pub fn notifiers(policy: &Policy, state: &State) -> Vec<NotifierView> {
             kind: policy.map_or_else(String::new, |p| p.kind.into()),
             targets: policy.map(|p| p.targets.clone()).unwrap_or_default(),
             fallback: policy.and_then(|p| p.fallback.clone()),
+            alert_from: policy.and_then(|p| p.alert_from),
+            hours: policy.and_then(|p| p.hours.as_ref()).map(ToString::to_string),
+            recoveries: policy.is_none_or(|p| p.recoveries),
             waiting: waiting.get(name).copied().unwrap_or(0),
             delivered: state.delivered,
             last_success: state.last_success,

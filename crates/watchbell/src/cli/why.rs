@@ -11,7 +11,13 @@ use crate::{
     run::clock,
 };
 use jiff::tz::TimeZone;
-use watchbell_core::model::{Decision, Event, EventState, Verdict};
+use watchbell_core::{
+    model::{Decision, Event, EventState, Verdict},
+    state::digits::same_but_digits,
+};
+
+/// So many lines that come again and again together are folded into one block.
+const FOLDED_LINES: usize = 8;
 
 /// Explain a fault, an event or a delivery: which rule did what, and who was told
 #[derive(clap::Args, Debug)]
@@ -92,6 +98,10 @@ fn show(why: &WhyView, zone: &TimeZone, paint: Paint) -> String {
             if let Some(held) = &fault.held {
                 out.push_str(&format!("held: {} ({})\n", ui::clean(&held.text), held.rule));
             }
+            for held in &fault.held_for {
+                let notifier = held.notifier.as_deref().unwrap_or_default();
+                out.push_str(&format!("held for {}: {} ({})\n", ui::clean(notifier), ui::clean(&held.text), held.rule));
+            }
             if let Some(runbook) = &fault.runbook {
                 out.push_str(&format!("runbook: {}\n", ui::clean(runbook)));
             }
@@ -103,13 +113,57 @@ fn show(why: &WhyView, zone: &TimeZone, paint: Paint) -> String {
     if why.cut {
         out.push_str("(older entries are left out)\n");
     }
-    for entry in &why.entries {
-        out.push_str(&entry_line(entry, why, zone, paint));
+    for (entry, first, times) in fold(&why.entries) {
+        let line = entry_line(entry, why, zone, paint);
+        match times {
+            1 => out.push_str(&line),
+            _ => {
+                let since = paint.dim(&format!("({times} times since {})", when::plain(first.at, zone)));
+                out.push_str(&format!("{}  {since}\n", line.trim_end_matches('\n')));
+            }
+        }
     }
     for waiting in &why.waiting {
         out.push_str(&waiting_line(waiting, zone));
     }
     out
+}
+
+/// What came again and again, as a fault that is told, taken and told anew, stands once: its last entry, its first, and
+/// how often. Numbers in texts, positions and keys make no difference.
+fn fold(entries: &[WhyEntryView]) -> Vec<(&WhyEntryView, &WhyEntryView, usize)> {
+    let mut folded = Vec::new();
+    let mut rest = entries;
+    while !rest.is_empty() {
+        let times = |length: usize| {
+            let (block, more) = rest.split_at(length);
+            1 + more.chunks_exact(length).take_while(|next| next.iter().zip(block).all(|(a, b)| is_again(a, b))).count()
+        };
+        let lengths = 1..=FOLDED_LINES.min(rest.len() / 2);
+        let best = lengths.map(|length| (times(length), length)).filter(|(times, _)| *times > 1);
+        // The most lines in all, of these the shortest block.
+        let best = best.max_by_key(|(times, length)| (times * length, std::cmp::Reverse(*length)));
+        let (times, length) = best.unwrap_or((1, 1));
+        let last = (times - 1) * length;
+        folded.extend((0..length).map(|i| (&rest[last + i], &rest[i], times)));
+        rest = &rest[times * length..];
+    }
+    folded
+}
+
+/// Whether two entries say the same.
+fn is_again(a: &WhyEntryView, b: &WhyEntryView) -> bool {
+    match (&a.event, &b.event, &a.decision, &b.decision) {
+        (Some(a), Some(b), _, _) => {
+            (a.kind, a.state, a.severity, &a.name) == (b.kind, b.state, b.severity, &b.name)
+                && same_but_digits(&a.text, &b.text)
+        }
+        (None, None, Some(a), Some(b)) => {
+            (a.verdict, &a.rule, &a.notifier, &a.name) == (b.verdict, &b.rule, &b.notifier, &b.name)
+                && same_but_digits(&a.text, &b.text)
+        }
+        _ => false,
+    }
 }
 
 fn entry_line(entry: &WhyEntryView, why: &WhyView, zone: &TimeZone, paint: Paint) -> String {
@@ -162,4 +216,53 @@ fn waiting_line(waiting: &WaitingView, zone: &TimeZone) -> String {
     };
     let last = waiting.last_failure.as_ref().map_or_else(String::new, |why| format!(": {}", ui::clean(why)));
     format!("waiting: {} by {}, {tries}{last}  [{}]\n", waiting.action, waiting.notifier, waiting.key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use watchbell_core::model::Timestamp;
+
+    fn decision(at: i64, rule: &str, text: &str) -> WhyEntryView {
+        let decision = Decision {
+            at: Timestamp::from_secs(at),
+            name: "//h/f/c".into(),
+            episode: 1,
+            notifier: Some("ops".into()),
+            rule: rule.into(),
+            verdict: Verdict::Tell,
+            text: text.into(),
+            delivery: Some(format!("key/{at}")),
+            event: None,
+        };
+        WhyEntryView { at: Timestamp::from_secs(at), event: None, decision: Some(decision) }
+    }
+
+    /// Lines that repeat, alone or in blocks, stand once with their number, first and last time.
+    #[test]
+    fn repeats_are_folded() {
+        let cases = [
+            ("", ""),
+            ("a", "a1"),
+            ("a a a", "a3"),
+            ("a b", "a1 b1"),
+            ("x a b a b a b y", "x1 a3 b3 y1"),
+            ("a b c a b c d", "a2 b2 c2 d1"),
+            ("a a b a a b", "a2 a2 b2"),
+            ("x y y y y z z", "x1 y4 z2"),
+        ];
+        for (lines, expect) in cases {
+            let lines = lines.split_whitespace().enumerate();
+            let entries: Vec<_> =
+                lines.map(|(i, word)| decision(i as i64, word, &format!("{word} at try {i}"))).collect();
+            let shown = fold(&entries).into_iter().map(|(entry, first, times)| {
+                assert!(first.at <= entry.at);
+                format!("{}{times}", entry.decision.as_ref().unwrap().rule)
+            });
+            assert_eq!(shown.collect::<Vec<_>>().join(" "), expect);
+        }
+        let many: Vec<_> = (0..18).map(|i| decision(i, "told", "trigger: its message changed")).collect();
+        let folded = fold(&many);
+        assert_eq!((folded.len(), folded[0].0.at.as_secs(), folded[0].1.at.as_secs(), folded[0].2), (1, 17, 0, 18));
+    }
 }

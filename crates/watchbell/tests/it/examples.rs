@@ -9,8 +9,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
 };
 use watchbell_core::config::{Config, FileKind, InputFile, Kinds, Level, LoadOptions, Loaded, render_one};
+use watchbell_core::scenario::Scenario;
 use watchbell_io::{notify::Channel, source::Program};
 
 const KINDS: Kinds<Program, Channel> =
@@ -73,6 +75,24 @@ fn every_example_is_read_without_errors() {
         assert!(!loaded.policy.checks.is_empty(), "{} has no checks", folder.display());
         assert!(!loaded.policy.agent.notify.is_empty(), "{} tells no one", folder.display());
     }
+}
+
+/// The scenarios beside the examples go as they say.
+#[test]
+fn every_examples_scenario_goes_as_expected() {
+    let mut played = 0;
+    for folder in examples() {
+        let mut files = Vec::new();
+        config_files(&folder, &folder, &mut files);
+        let policy = Arc::new(load(&folder.display().to_string(), files).policy);
+        for entry in fs::read_dir(folder.join("tests")).into_iter().flatten().flatten() {
+            let text = fs::read_to_string(entry.path()).expect("a scenario can be read");
+            let report = Scenario::parse(&text).expect("a scenario without mistakes").run(policy.clone());
+            assert!(report.is_good(), "{}: {report}", entry.path().display());
+            played += 1;
+        }
+    }
+    assert!(played >= 1);
 }
 
 /// The same by the binary, which also looks for programs, folders and secrets.

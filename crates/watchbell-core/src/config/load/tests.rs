@@ -309,13 +309,13 @@ fn defaults_that_are_wrong_are_reported_once_and_checks_run_as_before() {
 fn common_keys() {
     let plain = check("run = \"x\"");
     assert_eq!(plain.retry_interval, Retry::After(Duration::from_secs(60)));
-    assert_eq!((plain.alert_from, plain.missed, plain.overlap), (Severity::Critical, Missed::Skip, Overlap::Skip));
+    assert_eq!((plain.alert_from, plain.missed, plain.overlap), (None, Missed::Skip, Overlap::Skip));
     assert_eq!((plain.renotify, plain.flapping, plain.style), (Renotify::Never, None, Style::Native));
     let all = check(
         "run = \"x\"\nalert_from = \"warning\"\nmissed = \"all\"\noverlap = \"queue\"\nrenotify = \"4h\"\nflapping = true\n\
          hours = \"weekdays 08:00-18:00\"\nthresholds = \"load warning > 5\"",
     );
-    assert_eq!((all.alert_from, all.missed, all.overlap), (Severity::Warning, Missed::All, Overlap::Queue));
+    assert_eq!((all.alert_from, all.missed, all.overlap), (Some(Severity::Warning), Missed::All, Overlap::Queue));
     assert_eq!((all.renotify, all.flapping), (Renotify::Every(Duration::from_secs(14_400)), Some((30.0, 25.0))));
     assert!(all.hours.is_some());
     assert_eq!(all.thresholds.len(), 1);
