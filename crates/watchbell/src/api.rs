@@ -114,6 +114,9 @@ object! {
         pub name: Name,
         /// How bad it is: an error that used up its attempts is critical.
         pub severity: Severity,
+        /// Its source says that it does not know (a plugin's exit code 3): people read "unknown" in place of the severity.
+        #[serde(default)]
+        pub unknown: bool,
         /// Whether it is certain.
         pub state: Hardness,
         /// The source's own text.

@@ -31,7 +31,8 @@ pub const FLAKE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3600);
 pub const JOB_TIMEOUT_DEFAULT: Duration = Duration::from_secs(86_400);
 /// The time limit of a query: it ends before the next one of its check begins.
 pub const QUERY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(50);
-/// How many retries an error gets. Flakes and jobs get none: they run when their line says so and not otherwise.
+/// How many retries an error gets. Flakes, jobs and passive checks get none: they run when their line says so, or when
+/// somebody else does, and not otherwise.
 pub const RETRY_DEFAULT: u32 = 3;
 /// Longest time between a failure and its retry unless the check says otherwise.
 pub const RETRY_INTERVAL_DEFAULT: Duration = Duration::from_secs(60);
@@ -166,6 +167,8 @@ fn merged(own: &Table, defaults: &Table) -> Table {
         let excluded: &[&str] = match entry.key.as_str() {
             "every" | "cron" => &["every", "cron", "passive", "ticks"],
             "notify" => continue,
+            // A retry runs a check again. What must not be, or can't be, asks for it itself.
+            "retry" if own.get("passive").is_some() || is_job(own) => continue,
             _ => &[],
         };
         if excluded.iter().any(|key| own.get(key).is_some()) {
@@ -178,6 +181,11 @@ fn merged(own: &Table, defaults: &Table) -> Table {
         }
     }
     table
+}
+
+/// A job: what it does is not done once more only to look.
+fn is_job(table: &Table) -> bool {
+    matches!(table.get("type").map(|e| &e.value.value), Some(Value::String(word)) if word == "job")
 }
 
 /// Native commands run in the config folder, so that `./res/queue.sh` means the same wherever the agent was
@@ -287,7 +295,7 @@ fn no_kind<P>(kinds: &'static [Kind<P>], reader: &mut Reader<'_>) {
 fn read_common<P>(cx: &CheckContext<'_, P>, name: Name, kind: &'static str, line: usize, r: &mut Reader<'_>) -> Draft {
     let zone = zone(r).unwrap_or_else(|| cx.agent.settings.zone.clone());
     let style = r.choice("style", &[("flake", Style::Flake), ("cimaa", Style::Cimaa)]).unwrap_or_default();
-    let job = matches!(r.table.get("type").map(|e| &e.value.value), Some(Value::String(word)) if word == "job");
+    let job = is_job(r.table);
     let refresh_within = r.duration("passive");
     let (schedule, period) = read_schedule(cx, &name, &zone, r);
     let passive = refresh_within.is_some() || kind == "passive";
@@ -301,7 +309,7 @@ fn read_common<P>(cx: &CheckContext<'_, P>, name: Name, kind: &'static str, line
         kind,
         file: cx.path.to_owned(),
         line,
-        retry: retry.unwrap_or(if job || style == Style::Flake { 0 } else { RETRY_DEFAULT }),
+        retry: retry.unwrap_or(if job || passive || style == Style::Flake { 0 } else { RETRY_DEFAULT }),
         retry_interval: read_retry_interval(period, r),
         timeout: r.duration("timeout").unwrap_or_else(|| default_timeout(cx, &schedule, style, job, kind)),
         schedule: if passive { None } else { Some(schedule) },

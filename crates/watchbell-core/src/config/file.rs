@@ -22,8 +22,8 @@ pub const AGENT_FILE: &str = "watchbell.toml";
 
 /// How long one config file may be, in bytes; the shell reads no more of it. Ten thousand checks take a tenth.
 pub const FILE_SIZE_MAX: usize = 16 << 20;
-/// No config file is called so: faults of what `watchbell exec` ran are.
-const RESERVED_STEM: &str = "exec";
+/// No config file is called so: faults of what `watchbell exec` ran are, and what is the agent's own.
+const RESERVED_STEMS: [&str; 5] = ["exec", "fleet", "flakes", "groups", "in"];
 
 /// One file as the shell found it; or a folder that it can't look into, whose files it gives as they were.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -110,9 +110,10 @@ pub(super) fn parse(input: &InputFile, options: &LoadOptions) -> Parsed {
     let kind = FileKind::of(&input.path).unwrap_or_else(|| kind_by_content(&problems, file));
     let mut parsed = Parsed::nothing(kind, problems);
     let start = Span { file, ..Span::default() };
-    if stem(&input.path, kind) == RESERVED_STEM {
-        let message =
-            format!("a config file can't be called `{RESERVED_STEM}`: faults of `watchbell exec` are called so");
+    let stem = stem(&input.path, kind);
+    if is_reserved(stem) && !matches!(kind, FileKind::Flake | FileKind::Folder) {
+        let whose = if stem == "exec" { "faults of `watchbell exec` are called so" } else { "that is the agent's own" };
+        let message = format!("a config file can't be called `{stem}`: {whose}");
         let problem = parsed.problems.error(start, message);
         problem.hint("give it another name, which becomes part of its checks' names");
         return parsed;
@@ -221,6 +222,11 @@ fn parse_cimaa(file: FileId, parsed: &mut Parsed) {
         parsed.rest = checks.rest;
         parsed.tree = Some(checks.root);
     }
+}
+
+/// Whether a name is no config file's, as what is below it is not.
+pub(crate) fn is_reserved(stem: &str) -> bool {
+    RESERVED_STEMS.contains(&stem)
 }
 
 /// The name of a file's part of a check's name: the stem, or `flakes` or `dwmon`.
@@ -578,6 +584,12 @@ impl<P: Clone, N: Clone> Filler<'_, P, N> {
         };
         let problems = &mut self.state.problems;
         let can_be_called = match self.state.kind {
+            FileKind::Cimaa if is_the_agents(&name, cx.prefix) => {
+                problems
+                    .error(entry.key_span, format!("a check can't be called `{name}`: that is the agent's own"))
+                    .hint("choose a name that does not begin with this agent's, or leave the `//` out");
+                false
+            }
             FileKind::Flake | FileKind::Cimaa => check::old_check_name(entry, problems),
             _ => check::check_name(entry, problems),
         };
@@ -678,6 +690,13 @@ fn is_old(kind: FileKind) -> bool {
 /// `//AGENT/FILE/SECTION`; a CIMAA section whose name starts with `//` is a full name.
 fn check_full_name(prefix: &str, section: &str, old: bool) -> Name {
     if old && section.starts_with("//") { Name::new(section) } else { Name::new(format!("{prefix}{section}")) }
+}
+
+/// Whether a full name is below what no file of this agent is called.
+fn is_the_agents(name: &Name, prefix: &str) -> bool {
+    let agent = prefix.trim_end_matches('/').rsplit_once('/').map_or("", |(agent, _)| agent);
+    let rest = name.strip_prefix(agent).and_then(|rest| rest.strip_prefix('/'));
+    rest.and_then(|rest| rest.split(['/', '#']).next()).is_some_and(is_reserved)
 }
 
 /// A flake's entry with the agent's credentials file added.

@@ -58,7 +58,7 @@ pub const AGENT_KEYS: &[Key] = &[
     key(
         "monitor_patience",
         Shape::Duration,
-        "How long a `#monitor-…` fault may stand before `AGENT#checks` tells of it. Default: `15m`.",
+        "How long a check may not be judged before `AGENT#checks` tells of it, where its own receivers don't hear. Default: `15m`.",
     ),
     key("squelch_max", Shape::Duration, "A squelch that is not permanent ends after this long. Default: it stays."),
     key(
@@ -131,7 +131,9 @@ pub const CHECK_KEYS: &[Key] = &[
     key(
         "retry",
         Shape::Integer,
-        "How many more runs an error gets before it is critical. Default: 3; a job and a flake none.",
+        "How many more runs an error gets before it is critical. Default: 3; a flake none. A job and a passive check, which \
+         Watchbell does not run again to look, have none unless they say so themselves: `[defaults]` and `[flakes]` mean \
+         others.",
     ),
     key(
         "retry_interval",

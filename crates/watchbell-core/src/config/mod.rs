@@ -25,6 +25,7 @@ pub mod tree;
 
 pub use agent::{AgentSettings, CheckLogSettings, LoadOptions, LogFormat, LogSettings, Scope, Token, sentry_dsn_in};
 pub use expect::parse_expectations;
+pub(crate) use file::is_reserved;
 pub use file::{AGENT_FILE, FILE_SIZE_MAX, FileKind, InputFile};
 pub use kind::{Capabilities, Key, Kind, Kinds, Shape};
 pub use load::{Config, Loaded, LoadedFile};

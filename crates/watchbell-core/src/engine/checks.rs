@@ -60,6 +60,18 @@ fn count_failures(check: &CheckPolicy, before: &Before, outcome: &Outcome) -> u3
     }
 }
 
+/// S3.4, S3.6: CIMAA's monitor faults never escalate; `AGENT#checks` stands behind those that say that nothing was judged.
+/// Text on standard error and no text at all are errors there, whatever the verdict.
+fn quiet_as_cimaa(finding: &mut Finding) {
+    if finding.trouble.is_none() {
+        return;
+    }
+    finding.escalates = false;
+    if matches!(finding.part.as_deref(), Some("monitor-stderr" | "monitor-no-out")) {
+        finding.severity = Severity::Error;
+    }
+}
+
 impl Step<'_> {
     fn policy_of(&self, check: &Name) -> Option<Arc<CheckPolicy>> {
         self.world.derived.checks.get(check).cloned()
@@ -241,7 +253,7 @@ impl Step<'_> {
         let state = self.check_state(&check.name);
         state.last_slot = state.last_slot.max(Some(slot));
         if !self.world.state.faults.contains_key(&name) {
-            self.found(check, &name, &Finding::monitor("overlap", text));
+            self.found(check, &name, &Finding::partial("overlap", text));
         }
     }
 
@@ -281,7 +293,8 @@ impl Step<'_> {
             "{wait} checks wait for source `{source}`, which is asked by {most} at a time, and are due again: raise its \
              `connections`, or look for what is slow with `watchbell slow`"
         );
-        self.own(&part, Some(Finding::monitor("source", text)));
+        // It may be over in a minute: `AGENT#checks` tells of it if not.
+        self.own(&part, Some(Finding { escalates: false, ..Finding::monitor("source", text) }));
     }
 
     /// Nobody waits for a source any more.
@@ -350,6 +363,8 @@ impl Step<'_> {
         // Over once a run ends and nothing was left out because of it: a check that is always too slow stays wrong.
         if self.world.derived.left_out.remove(name).is_none() {
             self.clear_part(&check, "monitor-overlap");
+        } else {
+            self.judged_at_last();
         }
         if let Some(slot) = self.world.derived.queued.remove(name) {
             self.world.derived.ready.push(name, slot);
@@ -388,7 +403,7 @@ impl Step<'_> {
                 let text = format!("`{name}` is run by the agent itself; only a passive check takes reports");
                 self.fx.refused = Some(text);
             }
-            None if self.is_own(name) => {
+            None if self.is_exec(name) => {
                 let bare = CheckPolicy::bare(name.clone(), self.world.policy.agent.notify.clone());
                 let worst = outcome.findings.iter().map(|f| f.severity).max();
                 self.judged = Some(Judged::of(&bare, &outcome, worst));
@@ -439,6 +454,9 @@ impl Step<'_> {
     ) {
         if let Some(news) = &outcome.source {
             self.source_news(check, news);
+        }
+        if check.style == Style::Cimaa {
+            outcome.findings.iter_mut().for_each(quiet_as_cimaa);
         }
         let events_before = self.fx.events.len();
         let unspoken = plan.map(|plan| self.judge_rows(check, plan, &mut outcome)).unwrap_or_default();
@@ -549,7 +567,7 @@ impl Step<'_> {
 
     fn samples(&mut self, check: &CheckPolicy, started: Timestamp, outcome: &Outcome) {
         for metric in &outcome.metrics {
-            let name = if metric.name.is_empty() { check.name.clone() } else { check.name.part(&metric.name) };
+            let name = self.series_name(check, &metric.name);
             self.fx.samples.push(Sample {
                 name,
                 value: metric.value,

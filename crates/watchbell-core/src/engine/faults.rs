@@ -4,6 +4,7 @@ use super::{
     Step,
     checks::SUMMARY_CHARS_MAX,
     derived::{Timer, is_monitor},
+    names::{self, OVERLAP_END, fault_name, is_engine_part},
     world::{Past, RowKey},
 };
 use crate::{
@@ -19,9 +20,6 @@ use crate::{
 };
 use std::{collections::BTreeMap, time::Duration};
 
-/// Parts that the engine itself raises on a check: a run's findings neither set nor clear them.
-const ENGINE_PARTS: [&str; 2] = ["monitor-overlap", "flapping"];
-
 /// What is remembered of a fault that is gone is dropped after this long.
 const PAST_KEPT: Duration = Duration::from_secs(90 * 86_400);
 /// A check whose parent is well again runs within this long.
@@ -33,21 +31,6 @@ impl Policy {
     /// What the fault machine must know of a check.
     pub(super) fn rules(&self, check: &CheckPolicy) -> Rules {
         Rules { attempts: check.retry.saturating_add(1), alert_from: self.alert_from(check) }
-    }
-}
-
-pub(super) fn is_engine_part(fault: &Name) -> bool {
-    fault.rsplit_once('#').is_some_and(|(_, part)| ENGINE_PARTS.contains(&part))
-}
-
-/// The fault that a finding is about. One that bears the name of an engine's part gets another: it would end what the
-/// engine found, or be ended by it.
-fn fault_name(check: &CheckPolicy, finding: &Finding) -> Name {
-    let Some(part) = &finding.part else { return check.name.clone() };
-    let name = check.name.part(part);
-    match name.rsplit_once('#') {
-        Some((of, part)) if is_engine_part(&name) => Name::new(format!("{of}#found-{part}")),
-        _ => name,
     }
 }
 
@@ -69,17 +52,7 @@ impl Step<'_> {
         {
             return;
         }
-        let mut found = BTreeMap::<Name, Finding>::new();
-        for mut finding in findings {
-            if check.style == Style::Cimaa {
-                as_cimaa(&mut finding);
-            }
-            let name = fault_name(check, &finding);
-            // Two findings of one name: the worse one stands.
-            if found.get(&name).is_none_or(|other| other.severity < finding.severity) {
-                found.insert(name, finding);
-            }
-        }
+        let mut found = self.named(check, findings);
         let before = self.world.derived.faults_of.get(&check.name).cloned().unwrap_or_default();
         for name in &before {
             if !found.contains_key(name) && !is_engine_part(name) && !keep(name) {
@@ -88,15 +61,47 @@ impl Step<'_> {
         }
         self.infos(check, &mut found);
         for (name, finding) in found {
-            self.found(check, &name, &finding);
+            if !self.is_held_by_another(check, &name, &finding) {
+                self.found(check, &name, &finding);
+            }
         }
+    }
+
+    /// The faults that findings are about. What may not be named is a fault of the check that did.
+    fn named(&self, check: &CheckPolicy, findings: Vec<Finding>) -> BTreeMap<Name, Finding> {
+        let mut found = BTreeMap::<Name, Finding>::new();
+        let mut put = |name: Name, finding: Finding| {
+            // Two findings of one name: the worse one stands.
+            if found.get(&name).is_none_or(|other| other.severity < finding.severity) {
+                found.insert(name, finding);
+            }
+        };
+        let mut foreign = Vec::new();
+        for mut finding in findings {
+            if check.style == Style::Cimaa {
+                as_cimaa(&mut finding);
+            }
+            let name = fault_name(check, &finding);
+            match self.may_name(check, &name) {
+                true => put(name, finding),
+                false => foreign.push((name, finding)),
+            }
+        }
+        if let Some(finding) = names::foreign(&foreign) {
+            put(fault_name(check, &finding), finding);
+        }
+        found
     }
 
     /// One finding about one fault.
     pub(super) fn found(&mut self, check: &CheckPolicy, name: &Name, finding: &Finding) {
         let state = &self.world.state;
         let old = state.faults.get(name).cloned();
-        let rules = self.world.policy.rules(check);
+        let mut rules = self.world.policy.rules(check);
+        if is_engine_part(name) {
+            // The engine finds it once, and no run will find it again.
+            rules.attempts = 1;
+        }
         let counted = match check.style {
             // A warning is not counted there: where somebody wants to hear of it, it is certain at once.
             Style::Cimaa if finding.severity < Severity::Error => rules.attempts,
@@ -104,10 +109,12 @@ impl Step<'_> {
             Style::Cimaa => state.checks.get(&check.name).map_or(0, |c| c.failures.saturating_sub(1)),
             _ => old.as_ref().filter(|f| rules.counts(f.reported, f.escalates)).map_or(0, |f| f.attempt),
         };
-        let next_episode = state.past.get(name).map_or(1, |p| p.episode + 1);
+        // A number that is gone from memory is given to nobody again: it is part of every delivery's key.
+        let last_episode = state.past.get(name).map_or(state.meta.episodes_forgotten, |p| p.episode);
+        let next_episode = last_episode.saturating_add(1);
         let context = Context { name, check: &check.name, now: self.at, next_episode, counted };
         let (new, change) = fault::seen(old.as_ref(), finding, rules, &context);
-        // An absolute name may be found by several checks: the last one that found it owns it.
+        // An absolute name may be found by several checks: one of them owns it.
         if let Some(old) = old.as_ref().filter(|old| old.check != check.name) {
             self.world.derived.fault_goes(&old.check, name);
         }
@@ -226,6 +233,7 @@ impl Step<'_> {
     pub(super) fn fault_event(&mut self, check: &CheckPolicy, fault: &Fault, state: EventState) -> Event {
         self.event(EventKind::Fault, state, fault.severity, &fault.name, |e| {
             e.source = "check".into();
+            e.unknown = fault.unknown;
             e.text.clone_from(&fault.message);
             e.detail.clone_from(&fault.detail);
             e.description.clone_from(&check.description);
@@ -289,15 +297,17 @@ impl Step<'_> {
         }
     }
 
-    /// `#monitor-…` faults don't escalate; but where one stands for too long, the agent itself is at fault.
+    /// Checks that can't be judged, and whose own receivers don't hear of it: where that lasts, the agent itself is at
+    /// fault.
     pub(super) fn judge_monitors(&mut self) {
         let patience = self.world.policy.agent.monitor_patience;
         let standing = self.world.derived.monitors.iter().filter(|name| self.squelched(name).is_none());
         let standing = standing.filter_map(|name| self.world.state.faults.get(name)).filter(|f| !f.stale);
-        let (old, young): (Vec<&Fault>, Vec<&Fault>) = standing.partition(|f| f.since + patience <= self.now);
-        let next = young.iter().map(|f| f.since + patience).min();
-        let finding = old.first().map(|first| {
-            let list: Vec<_> = old.iter().map(|f| format!("{}: {}", f.name, f.message)).collect();
+        let standing = standing.filter_map(|fault| Some((fault, self.unjudged_since(fault)? + patience)));
+        let (old, young): (Vec<_>, Vec<_>) = standing.partition(|(_, until)| *until <= self.now);
+        let next = young.iter().map(|(_, until)| *until).min();
+        let finding = old.first().map(|(first, _)| {
+            let list: Vec<_> = old.iter().map(|(f, _)| format!("{}: {}", f.name, f.message)).collect();
             let minutes = patience.as_secs() / 60;
             let others = if old.len() > 1 { format!(" and {} more", old.len() - 1) } else { String::new() };
             let text = format!("{}{others} can't be judged, for {minutes} minutes or longer", first.name);
@@ -307,6 +317,23 @@ impl Step<'_> {
         self.own("checks", finding);
     }
 
+    /// Since when a check can't be judged for what this fault says; `None` where it is judged, or where its own receivers
+    /// hear of it. A check that is always too slow is judged by the runs that end.
+    fn unjudged_since(&self, fault: &Fault) -> Option<Timestamp> {
+        if fault.name.ends_with(OVERLAP_END) {
+            let last = self.world.state.checks.get(&fault.check).and_then(|state| state.last.as_ref());
+            return Some(last.map_or(fault.since, |last| fault.since.max((last.started + last.took).min(self.now))));
+        }
+        (fault.unjudged && !fault.escalates).then_some(fault.since)
+    }
+
+    /// A run of a check that is always too slow has ended: if it was among those that can't be judged, it is no more.
+    pub(super) fn judged_at_last(&mut self) {
+        if self.world.state.faults.contains_key(&self.own_name("checks")) {
+            self.world.derived.timers.set_earlier(Timer::Monitors, self.now);
+        }
+    }
+
     /// Drops what is remembered of faults that are long gone.
     pub(super) fn purge(&mut self) {
         let now = self.now;
@@ -314,7 +341,11 @@ impl Step<'_> {
         let old: Vec<Name> =
             state.past.iter().filter(|(_, p)| p.cleared + PAST_KEPT <= now).map(|(name, _)| name.clone()).collect();
         for name in old {
-            self.world.state.past.remove(&name);
+            if let Some(past) = self.world.state.past.remove(&name) {
+                let meta = &mut self.world.state.meta;
+                meta.episodes_forgotten = meta.episodes_forgotten.max(past.episode);
+                self.touch(RowKey::Meta);
+            }
             self.touch(RowKey::Past(name));
         }
         self.purge_unreachable();

@@ -21,6 +21,7 @@ mod effects;
 mod faults;
 mod input;
 mod lookback;
+mod names;
 mod operator;
 mod outbox;
 mod policy;
@@ -200,6 +201,7 @@ impl Step<'_> {
             kind,
             state,
             severity,
+            unknown: false,
             source: "agent".into(),
             name: name.clone(),
             key: name.to_string(),
@@ -264,11 +266,7 @@ impl Step<'_> {
     /// Whether this belongs to the agent or to `watchbell exec`, and not to a check of the config.
     fn is_own(&self, check: &Name) -> bool {
         let agent = &self.world.policy.agent.name;
-        check.strip_prefix(agent.as_str()).is_some_and(|rest| rest.starts_with('#'))
-            || check
-                .strip_prefix("//")
-                .and_then(|r| r.strip_prefix(agent.as_str()))
-                .is_some_and(|r| r.starts_with("/exec/"))
+        check.strip_prefix(agent.as_str()).is_some_and(|rest| rest.starts_with('#')) || self.is_exec(check)
     }
 }
 

@@ -132,6 +132,9 @@ impl Step<'_> {
         } else {
             Name::new(format!("//{agent}/{}/{}", message.source, message.name))
         };
+        if let Some(why) = self.name_is_taken(&name, message.state) {
+            return self.refuse(why);
+        }
         let key = message.id.clone();
         let notify = message.notify.clone();
         if let Some(unknown) = notify.iter().find(|n| !self.world.policy.notifiers.contains_key(*n)) {

@@ -5,7 +5,7 @@
 use super::{
     Step,
     derived::{Timer, is_monitor},
-    faults::is_engine_part,
+    names::is_engine_part,
     world::{RowKey, Told, ToldKey},
 };
 use crate::{

@@ -60,6 +60,9 @@ pub struct Meta {
     pub seq: u64,
     /// The last id given in the outbox.
     pub outbox_id: u64,
+    /// The highest episode of a fault whose memory was dropped: later ones of any name are higher.
+    #[serde(default)]
+    pub episodes_forgotten: u64,
 }
 
 /// What is remembered of a fault that is gone.

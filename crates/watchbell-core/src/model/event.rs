@@ -53,6 +53,9 @@ pub struct Event {
     pub state: EventState,
     /// How bad.
     pub severity: Severity,
+    /// The source says that it does not know: people read "unknown" in place of the severity.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unknown: bool,
     /// Where it came from: `check`, `send`, `exec`, `agent`, an inlet's kind.
     pub source: String,
     /// The fault's, check's or job's name.
@@ -99,4 +102,11 @@ pub struct Event {
     /// What came in, as it came in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original: Option<serde_json::Value>,
+}
+
+impl Event {
+    /// How bad, in the word that people read.
+    pub fn word(&self) -> &'static str {
+        if self.unknown { Severity::UNKNOWN } else { self.severity.word() }
+    }
 }

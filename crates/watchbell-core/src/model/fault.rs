@@ -46,6 +46,12 @@ pub struct Fault {
     pub attempts: u32,
     /// Whether an error that stays becomes critical.
     pub escalates: bool,
+    /// The source says that it does not know: people read "unknown" in place of the severity.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unknown: bool,
+    /// The run that found it says nothing about what its check is for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unjudged: bool,
     /// The source's own text.
     pub message: String,
     /// More lines, where the source had them.
@@ -71,6 +77,13 @@ pub struct Fault {
     /// Who takes care of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged: Option<Acknowledgement>,
+}
+
+impl Fault {
+    /// How bad it is, in the word that people read.
+    pub fn word(&self) -> &'static str {
+        if self.unknown { Severity::UNKNOWN } else { self.severity.word() }
+    }
 }
 
 /// Why nobody is told of a fault for now.

@@ -13,7 +13,7 @@ pub use delivery::{Action, Decision, Delivery, Failure, Receipt, Verdict};
 pub use event::{Event, EventKind, EventState};
 pub use fault::{Acknowledgement, Fault, Hardness, Held};
 pub use name::Name;
-pub use outcome::{Exit, Finding, Metric, Outcome, Phase, Raw, Sample};
+pub use outcome::{Exit, Finding, Metric, Outcome, Phase, Raw, Sample, Trouble};
 pub use rows::{Answer, Cell, Counted, Row, Rows, SourceNews, Window};
 pub use severity::Severity;
 pub use time::Timestamp;

@@ -47,12 +47,29 @@ pub struct Finding {
     pub detail: String,
     /// Whether an error that stays becomes critical.
     pub escalates: bool,
+    /// The monitor's own word about the run (`#monitor-…`); `None` is what the source itself says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Trouble>,
+    /// The source says that it does not know (a plugin's UNKNOWN): people read "unknown" in place of the severity.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unknown: bool,
+}
+
+/// What a run that did not go as it should is still worth.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trouble {
+    /// Something that it brought can't be used; its verdict holds.
+    Partial,
+    /// It says nothing about what the check is for.
+    Unjudged,
 }
 
 impl Finding {
     /// A finding about the check as a whole that escalates.
     pub fn new(severity: Severity, message: impl Into<String>) -> Finding {
-        Finding { part: None, severity, message: message.into(), detail: String::new(), escalates: true }
+        let (message, detail) = (message.into(), String::new());
+        Finding { part: None, severity, message, detail, escalates: true, trouble: None, unknown: false }
     }
 
     /// A finding about one part.
@@ -60,9 +77,17 @@ impl Finding {
         Finding { part: Some(part.into()), ..Finding::new(severity, message) }
     }
 
-    /// A finding of the monitor about itself (`#monitor-…`): an error that never escalates.
+    /// The run says nothing about what the check is for (`#monitor-…`): an error like any other. Its outcome is
+    /// [`Outcome::inconclusive`].
     pub fn monitor(what: &str, message: impl Into<String>) -> Finding {
-        Finding { escalates: false, ..Finding::part(format!("monitor-{what}"), Severity::Error, message) }
+        let finding = Finding::part(format!("monitor-{what}"), Severity::Error, message);
+        Finding { trouble: Some(Trouble::Unjudged), ..finding }
+    }
+
+    /// Something that the run brought can't be used (`#monitor-…`), and its verdict holds: a warning.
+    pub fn partial(what: &str, message: impl Into<String>) -> Finding {
+        let finding = Finding::part(format!("monitor-{what}"), Severity::Warning, message);
+        Finding { trouble: Some(Trouble::Partial), ..finding }
     }
 
     /// The same with more lines.

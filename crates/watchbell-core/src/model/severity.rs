@@ -23,6 +23,9 @@ impl Severity {
     /// All of them, mildest first.
     pub const ALL: [Severity; 4] = [Severity::Info, Severity::Warning, Severity::Error, Severity::Critical];
 
+    /// What people read where the source says that it does not know: it is told like an error, and is none.
+    pub const UNKNOWN: &'static str = "unknown";
+
     /// The lower-case word.
     pub const fn word(self) -> &'static str {
         match self {

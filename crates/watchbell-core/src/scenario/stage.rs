@@ -7,7 +7,7 @@ use crate::{
     engine::{Effects, Input, Message, RunOrder, SendOrder, State, World, step},
     model::{
         Action, Delivery, Event, EventKind, EventState, Exit, Failure, Finding, Metric, Name, Outcome, Raw, Receipt,
-        Rows, SourceNews, Timestamp, Verdict, Window,
+        Rows, SourceNews, Timestamp, Trouble, Verdict, Window,
     },
     state::lookback,
     wire::{run::unfinished, text},
@@ -503,7 +503,9 @@ impl Finds {
     fn finding(&self, part: Option<String>) -> Finding {
         let (message, detail) = text::message_and_detail(&self.message);
         let finding = Finding::new(self.severity, message).with_detail(detail);
-        Finding { part, escalates: self.escalates, ..finding }
+        // What is written to standard error is found by the monitor, not by the plugin.
+        let trouble = part.as_ref().filter(|part| *part == "monitor-stderr").map(|_| Trouble::Partial);
+        Finding { part, trouble, escalates: self.escalates, ..finding }
     }
 }
 

@@ -11,7 +11,7 @@
 //! the fault is gone. Whether anybody is told is decided elsewhere (`engine::tell`).
 
 use super::digits::same_but_digits;
-use crate::model::{Fault, Finding, Hardness, Name, Severity, Timestamp};
+use crate::model::{Fault, Finding, Hardness, Name, Severity, Timestamp, Trouble};
 
 /// What the policy says that matters here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,6 +94,8 @@ pub fn seen(old: Option<&Fault>, finding: &Finding, rules: Rules, at: &Context<'
         attempt,
         attempts: rules.attempts,
         escalates: finding.escalates,
+        unknown: finding.unknown,
+        unjudged: finding.trouble == Some(Trouble::Unjudged),
         message: finding.message.clone(),
         detail: finding.detail.clone(),
         since: at.now,
@@ -115,7 +117,12 @@ pub fn seen(old: Option<&Fault>, finding: &Finding, rules: Rules, at: &Context<'
     let change = match (rules.tells(old), rules.tells(&fault)) {
         (false, true) => Change::Hardened,
         (true, false) => Change::Softened,
-        _ if !same_but_digits(&old.message, &fault.message) || old.severity != fault.severity => Change::Changed,
+        _ if !same_but_digits(&old.message, &fault.message)
+            || old.severity != fault.severity
+            || old.unknown != fault.unknown =>
+        {
+            Change::Changed
+        }
         _ => Change::Same,
     };
     if matches!(change, Change::Hardened | Change::Softened) || (change == Change::Changed && rules.tells(&fault)) {
@@ -190,7 +197,7 @@ mod tests {
     /// S3.6: what does not escalate never becomes critical.
     #[test]
     fn what_does_not_escalate_stays() {
-        let quiet = || Some(Finding::monitor("stderr", "oops"));
+        let quiet = || Some(Finding { escalates: false, ..Finding::new(Severity::Error, "oops") });
         let expect = "error 1/4 quiet Opened; error 1/4 quiet Same; error 1/4 quiet Same; error 1/4 quiet Same; \
                       error 1/4 quiet Same";
         assert_eq!(walk(RULES, &[quiet(), quiet(), quiet(), quiet(), quiet()]), expect);

@@ -2,15 +2,16 @@
 //! `{"faults": [{name?, severity, message, escalates?}], "metrics": [{name, value, units?, timestamp?}]}`.
 //!
 //! Everything that is wrong with a document is told in one `#json-error` finding, each with its path and place, and
-//! what is right is used. Where the list of faults could not be read as a whole, the run is inconclusive: a fault that
-//! stood before may be among those that could not be read, so its silence does not mean that it is gone.
+//! what is right is used. Where the list of faults could not be read as a whole, that is an error and the run is
+//! inconclusive: a fault that stood before may be among those that could not be read, so its silence does not mean that
+//! it is gone. What is wrong beside the faults, in a metric say, is a warning.
 
 use super::{
     json::{self, Node, Value},
     run,
     text::{NAME_CHARS_MAX, UNIT_CHARS_MAX, bounded, clean, cut, headline, message_and_detail, one_line},
 };
-use crate::model::{Exit, Finding, Metric, Outcome, Raw, Severity, Timestamp};
+use crate::model::{Exit, Finding, Metric, Outcome, Raw, Severity, Timestamp, Trouble};
 use std::collections::BTreeMap;
 
 /// How many faults of one document are used.
@@ -54,9 +55,10 @@ pub fn judge(raw: &Raw) -> Outcome {
 /// Reads one document: findings, metrics, summary and the output itself; the rest of the outcome is the caller's.
 ///
 /// A fault's name is its part (none, or empty: the check as a whole). A severity is a number (50 and above critical,
-/// 40 error, 30 warning, 20 info, as Python's `logging` counts) or a name in any case; a fault whose severity can't
-/// be read is taken as an error, so that it is not lost. A name given twice: the worst counts, and the others are
-/// lines of its detail. An info fault stays a finding of severity info, which becomes an event, not a fault.
+/// 40 error, 30 warning, less is info, as Python's `logging` counts) or a name in any case; a fault whose severity is
+/// not known is an error that does not escalate and names it. A name given twice: the worst counts, and the others are
+/// lines of its detail. An info fault stays a finding of severity info, which becomes an event, not a fault. Whether it
+/// escalates is as Python sees it: 0 and what is empty are false.
 /// A metric's time is seconds since the epoch or an ISO 8601 text (UTC where it names no zone).
 pub fn parse(text: &str) -> Outcome {
     let mut reader = Reader { text, problems: Vec::new(), unlisted: 0, unsure: false };
@@ -112,7 +114,8 @@ impl Reader<'_> {
         if self.unlisted > 0 {
             detail.push_str(&format!("\n{} more problems", self.unlisted));
         }
-        Some(Finding::part("json-error", Severity::Error, message).with_detail(detail))
+        let severity = if self.unsure { Severity::Error } else { Severity::Warning };
+        Some(Finding::part("json-error", severity, message).with_detail(detail))
     }
 
     fn document(&mut self, root: &Node) -> (Vec<Finding>, Vec<Metric>) {
@@ -131,7 +134,8 @@ impl Reader<'_> {
                 findings = self.faults(items);
                 if items.len() > FAULTS_MAX {
                     self.unsure = true;
-                    findings.push(left_out("faults", items.len(), FAULTS_MAX));
+                    let left_out = left_out("faults", items.len(), FAULTS_MAX);
+                    findings.push(Finding { severity: Severity::Error, trouble: Some(Trouble::Unjudged), ..left_out });
                 }
             }
             Some(other) => {
@@ -190,15 +194,16 @@ impl Reader<'_> {
                 return None;
             }
         };
-        let severity = match get("severity") {
+        let (severity, unknown) = match get("severity") {
             (None, path) => {
                 self.problem(item, &format!("`{path}` is missing; the fault is taken as an error"));
-                Severity::Error
+                (Severity::Error, None)
             }
-            (Some(node), path) => self.severity(node, &path),
+            (Some(node), _) => severity(&node.value).map_or_else(|word| (Severity::Error, Some(word)), |s| (s, None)),
         };
         let (message, detail) = match get("message") {
             (Some(Node { value: Value::Text(message), .. }), _) => message_and_detail(&clean(message.as_bytes())),
+            (Some(Node { value: Value::Number(_), offset }), _) => message_and_detail(number_at(self.text, *offset)),
             (None, path) => {
                 self.problem(item, &format!("`{path}` is missing"));
                 Default::default()
@@ -208,34 +213,14 @@ impl Reader<'_> {
                 Default::default()
             }
         };
-        let escalates = match get("escalates") {
-            (None, _) => true,
-            (Some(Node { value: Value::Bool(escalates), .. }), _) => *escalates,
-            (Some(other), path) => {
-                self.wrong_type(other, &path, "`true` or `false`");
-                true
-            }
-        };
         let message = if message.is_empty() { "(no message)".to_owned() } else { message };
-        Some(Finding { part, severity, message, detail, escalates })
-    }
-
-    fn severity(&mut self, node: &Node, path: &str) -> Severity {
-        const EXPECTED: &str =
-            "expected 30, 40, 50, \"warning\", \"error\" or \"critical\"; the fault is taken as an error";
-        let (severity, shown) = match &node.value {
-            Value::Number(number) => (severity_from_number(*number), number.to_string()),
-            Value::Text(word) => {
-                let word = word.trim();
-                let number = || word.parse::<u8>().ok().and_then(|n| severity_from_number(f64::from(n)));
-                (Severity::from_word(word).or_else(number), format!("\"{}\"", short(word, 40)))
-            }
-            other => (None, other.kind().to_owned()),
+        let message = match &unknown {
+            None => message,
+            Some(word) => format!("{message} (its severity is {word}, which is none)"),
         };
-        severity.unwrap_or_else(|| {
-            self.problem(node, &format!("`{path}` is {shown}, {EXPECTED}"));
-            Severity::Error
-        })
+        // `get` takes null for a key that is not there, which escalates.
+        let escalates = unknown.is_none() && item.value.get("escalates").is_none_or(|node| is_true(&node.value));
+        Some(Finding { part, escalates, ..Finding::new(severity, message).with_detail(detail) })
     }
 
     fn metric(&mut self, item: &Node, path: &str) -> Option<Metric> {
@@ -293,7 +278,7 @@ impl Reader<'_> {
 }
 
 fn left_out(what: &str, count: usize, max: usize) -> Finding {
-    Finding::monitor("limit", format!("{count} {what} in one answer: only the first {max} are used"))
+    Finding::partial("limit", format!("{count} {what} in one answer: only the first {max} are used"))
 }
 
 /// Two faults of one name: the worse one's text first, all texts in the detail.
@@ -309,14 +294,55 @@ fn short(text: &str, max_chars: usize) -> String {
     bounded(&one_line(&clean(text.as_bytes())), max_chars).into_owned()
 }
 
-/// As Python's `logging` counts: each level reaches up to the next, and above critical is critical.
+/// A number as it is written.
+fn number_at(text: &str, offset: usize) -> &str {
+    let text = text.get(offset..).unwrap_or_default();
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))).next().unwrap_or_default()
+}
+
+/// What a severity means, or how it was written where that is nothing known.
+fn severity(value: &Value) -> Result<Severity, String> {
+    match value {
+        Value::Number(number) => severity_from_number(*number).ok_or_else(|| number.to_string()),
+        Value::Text(word) => {
+            let word = word.trim();
+            let number = || word.parse::<f64>().ok().and_then(severity_from_number);
+            severity_from_word(word).or_else(number).ok_or_else(|| format!("\"{}\"", short(word, 40)))
+        }
+        other => Err(other.kind().to_owned()),
+    }
+}
+
+/// The names of Python's `logging` beside ours.
+fn severity_from_word(word: &str) -> Option<Severity> {
+    match word.to_ascii_lowercase().as_str() {
+        "debug" | "notset" => Some(Severity::Info),
+        "fatal" => Some(Severity::Critical),
+        word => Severity::from_word(word),
+    }
+}
+
+/// As Python's `logging` counts: each level reaches up to the next, above critical is critical, and what is below a
+/// warning is nothing wrong. `None` for what is no number.
 fn severity_from_number(number: f64) -> Option<Severity> {
     match number {
         n if n >= 50.0 => Some(Severity::Critical),
         n if n >= 40.0 => Some(Severity::Error),
         n if n >= 30.0 => Some(Severity::Warning),
-        n if n >= 20.0 => Some(Severity::Info),
+        n if n < 30.0 => Some(Severity::Info),
         _ => None,
+    }
+}
+
+/// What Python takes for true.
+fn is_true(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(is_true) => *is_true,
+        Value::Number(number) => *number != 0.0,
+        Value::Text(text) => !text.is_empty(),
+        Value::List(items) => !items.is_empty(),
+        Value::Object(entries) => !entries.is_empty(),
     }
 }
 
@@ -423,9 +449,57 @@ mod tests {
     /// "Decided": an info fault is an event, not a fault: it keeps its severity on the way to the engine.
     #[test]
     fn info_faults() {
-        for severity in ["20", "25", "\"info\"", "\"INFO\""] {
+        for severity in
+            ["20", "25", "29.9", "10", "5", "0", "-1", "\"info\"", "\"INFO\"", "\"debug\"", "\"NotSet\"", "\"10\""]
+        {
             let outcome = parse(&format!(r#"{{"faults": [{{"message": "hello", "severity": {severity}}}]}}"#));
             assert_eq!(shown(&outcome), ["info: hello"]);
+        }
+    }
+
+    /// A severity that is not known is an error that does not escalate, and names it.
+    #[test]
+    fn unknown_severities() {
+        for (severity, shown_as) in [
+            ("\"bad\"", "\"bad\""),
+            ("\"KRITISCH\"", "\"KRITISCH\""),
+            ("\"\"", "\"\""),
+            ("[40]", "a list"),
+            ("true", "a boolean"),
+            ("NaN", "NaN"),
+        ] {
+            let outcome = parse(&format!(r#"{{"faults": [{{"message": "m", "severity": {severity}}}]}}"#));
+            assert_eq!(shown(&outcome), [format!("error (stays): m (its severity is {shown_as}, which is none)")]);
+            assert!(!outcome.inconclusive);
+        }
+        for (severity, word) in [("\"fatal\"", "critical"), ("\"WARN\"", "warning"), ("\"45.5\"", "error")] {
+            let outcome = parse(&format!(r#"{{"faults": [{{"message": "m", "severity": {severity}}}]}}"#));
+            assert_eq!(shown(&outcome), [format!("{word}: m")]);
+        }
+    }
+
+    /// Python's truth, and a number for a text.
+    #[test]
+    fn escalation_and_numbers_as_python_takes_them() {
+        for (escalates, stays) in [
+            ("0", true),
+            ("0.0", true),
+            ("\"\"", true),
+            ("[]", true),
+            ("{}", true),
+            ("false", true),
+            ("1", false),
+            ("\"no\"", false),
+            ("[0]", false),
+            ("null", false),
+        ] {
+            let json = format!(r#"{{"faults": [{{"message": 7, "severity": 40, "escalates": {escalates}}}]}}"#);
+            let expect = if stays { "error (stays): 7" } else { "error: 7" };
+            assert_eq!(shown(&parse(&json)), [expect], "{escalates}");
+        }
+        for number in ["0", "-1.50", "1e9", "12345678901234567890", "NaN"] {
+            let outcome = parse(&format!(r#"{{"faults": [{{"severity": 30, "message":{number}}}]}}"#));
+            assert_eq!(shown(&outcome), [format!("warning: {number}")]);
         }
     }
 
@@ -461,23 +535,20 @@ mod tests {
             {"severity": 40} => `faults[0].message` is missing => error: (no message)
             {"severity": 40, "message": ["m"]} => `faults[0].message` is a list, expected a text => error: (no message)
             {"message": "m"} => `faults[0].severity` is missing; the fault is taken as an error => error: m
-            {"message": "m", "severity": 2} => `faults[0].severity` is 2, expected SEVERITY => error: m
-            {"message": "m", "severity": "bad"} => `faults[0].severity` is "bad", expected SEVERITY => error: m
-            {"message": "m", "severity": [40]} => `faults[0].severity` is a list, expected SEVERITY => error: m
-            {"message": "m", "severity": NaN} => `faults[0].severity` is NaN, expected SEVERITY => error: m
-            {"message": "m", "severity": 30, "escalates": "no"} => `faults[0].escalates` is a text, expected `true` or `false` => warning: m
+            {"severity": 30, "message": true} => `faults[0].message` is a boolean, expected a text => warning: (no message)
         "#;
-        let severity = r#"30, 40, 50, "warning", "error" or "critical"; the fault is taken as an error"#;
         for case in cases.trim().lines() {
             let parts: Vec<&str> = case.trim().split(" => ").collect();
-            let (item, problem, becomes) = (parts[0], parts[1].replace("SEVERITY", severity), parts[2]);
+            let (item, problem, becomes) = (parts[0], parts[1], parts[2]);
             let good = r#"{"name": "good", "severity": 40, "message": "m"}"#;
             let outcome = parse(&format!(r#"{{"faults": [{item}, {good}]}}"#));
             let lines = shown(&outcome);
             let expect: Vec<&str> = [becomes, "#good error: m"].into_iter().filter(|line| *line != "lost").collect();
             assert_eq!(lines[..lines.len() - 1], expect, "{item}");
             let last = &lines[lines.len() - 1];
-            assert!(last.starts_with(&format!("#json-error error: {problem} (line 1 column ")), "{last}");
+            // Only where a fault is lost, the document says nothing of it.
+            let worth = if becomes == "lost" { "error" } else { "warning" };
+            assert!(last.starts_with(&format!("#json-error {worth}: {problem} (line 1 column ")), "{last}");
             assert_eq!(outcome.inconclusive, becomes == "lost", "{item}");
         }
     }
@@ -506,14 +577,17 @@ mod tests {
             let Some((item, problem)) = case.trim().split_once(" => ") else { panic!("{case}") };
             let problem = problem.replace("TIME", "seconds since 1970 or a time like `2026-01-31T12:00:00Z`");
             let outcome = parse(&format!(r#"{{"faults": [], "metrics": [{item}, {{"name": "good", "value": 2}}]}}"#));
-            assert_eq!(shown(&outcome), [format!("#json-error error: {problem}"), "good = 2 -".into()], "{item}");
+            assert_eq!(shown(&outcome), [format!("#json-error warning: {problem}"), "good = 2 -".into()], "{item}");
             assert!(!outcome.inconclusive, "{item}");
         }
         let outcome = parse(r#"{"faults": [], "metrics": [{"name": "a", "value": 1, "units": 5}]}"#);
-        let problem = "#json-error error: `metrics[0].units` is a number, expected a text (line 1 column 63)";
+        let problem = "#json-error warning: `metrics[0].units` is a number, expected a text (line 1 column 63)";
         assert_eq!(shown(&outcome), [problem, "a = 1 -"]);
         let outcome = parse(r#"{"faults": [], "metrics": {}}"#);
-        assert_eq!(shown(&outcome), ["#json-error error: `metrics` is an object, expected a list (line 1 column 27)"]);
+        assert_eq!(
+            shown(&outcome),
+            ["#json-error warning: `metrics` is an object, expected a list (line 1 column 27)"]
+        );
     }
 
     #[test]
@@ -561,7 +635,7 @@ mod tests {
             parse(&format!(r#"{{"faults": [{}]}}"#, many(r#"{"severity": 40, "message": "m"}"#, FAULTS_MAX + 1)));
         assert_eq!(
             shown(&outcome),
-            ["error: m", "#monitor-limit error (stays): 501 faults in one answer: only the first 500 are used"]
+            ["error: m", "#monitor-limit error: 501 faults in one answer: only the first 500 are used"]
         );
         assert!(outcome.inconclusive);
         let outcome = parse(&format!(
@@ -588,19 +662,15 @@ mod tests {
         let good = r#"{"faults": [{"severity": 40, "message": "m"}]}"#;
         let cases = [
             (raw(Exit::Code(0), good, "debug"), "error: m", false),
-            (
-                raw(Exit::Code(0), " \n", ""),
-                "#monitor-no-out error (stays): the plugin wrote nothing to standard output",
-                true,
-            ),
-            (raw(Exit::Code(2), good, "boom"), "#monitor-status error (stays): exit code 2: boom", true),
-            (raw(Exit::Signal(11), "", ""), "#monitor-status error (stays): signal 11 (SEGV)", true),
+            (raw(Exit::Code(0), " \n", ""), "#monitor-no-out error: the plugin wrote nothing to standard output", true),
+            (raw(Exit::Code(2), good, "boom"), "#monitor-status error: exit code 2: boom", true),
+            (raw(Exit::Signal(11), "", ""), "#monitor-status error: signal 11 (SEGV)", true),
             (
                 raw(Exit::Code(0), "oops", ""),
                 "#json-error error: line 1 column 1: expected a JSON value, found `oops`",
                 true,
             ),
-            (Raw::default(), "#monitor-start error (stays): the command could not be started", true),
+            (Raw::default(), "#monitor-start error: the command could not be started", true),
         ];
         for (raw, expect, inconclusive) in cases {
             let outcome = judge(&raw);

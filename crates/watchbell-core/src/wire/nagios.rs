@@ -1,9 +1,13 @@
 //! Output of monitoring plugins (Nagios, Icinga): `TEXT|perfdata`, then long text, then from the first `|` on
 //! performance data again (<https://www.monitoring-plugins.org/doc/guidelines.html>); the exit code is the verdict.
 //!
-//! Exit 0 is fine, 1 a warning, 2 and 3 an error. Any other ending says nothing about what the check is for: it is
-//! `#monitor-status`, and what was wrong before stays ([`Outcome::inconclusive`]). CIMAA's plugins, which may answer
-//! JSON instead, are read here too, as its check files run both.
+//! Exit 0 is fine, 1 a warning, 2 and 3 an error; the one of 3 is called "unknown". Any other ending says nothing about
+//! what the check is for: it is `#monitor-status`, and what was wrong before stays ([`Outcome::inconclusive`]). The same
+//! where a plugin says that all is fine without a word. CIMAA's plugins, which may answer JSON instead, are read here too,
+//! as its check files run both.
+//!
+//! `|` is also a character of tables and log lines: behind it stands performance data only where there is a
+//! `label=value`.
 
 use super::{
     json_plugin, perfdata, run,
@@ -30,19 +34,19 @@ impl Default for NagiosOptions {
 }
 
 /// The three parts of an output.
-struct Parts<'a> {
-    first: &'a str,
-    long: &'a str,
+struct Parts {
+    first: String,
+    long: String,
     perfdata: String,
 }
 
 /// Judges one run of a plugin.
 ///
-/// Findings: `#monitor-start` and `#monitor-timeout` (nothing else then), `#monitor-stderr` (what was written there),
-/// `#monitor-no-out`, `#monitor-status`, `#monitor-output` (too much), `#monitor-perfdata` (a warning that never
-/// escalates: a number is missing, but the plugin's verdict holds), the verdict itself as the check as a whole, and
-/// with `perfdata_thresholds` one per value out of its range. The verdict's message is the first line, its detail the
-/// long text.
+/// Findings: `#monitor-start` and `#monitor-timeout` (nothing else then), `#monitor-status` and `#monitor-no-out`; as
+/// warnings beside a verdict that holds `#monitor-stderr` (what was written there), `#monitor-output` (too much) and
+/// `#monitor-perfdata` (a number is missing); the verdict itself as the check as a whole, and with
+/// `perfdata_thresholds` one per value out of its range. The verdict's message is the first line, its detail the long
+/// text.
 pub fn judge(raw: &Raw, options: &NagiosOptions) -> Outcome {
     if let Some(outcome) = run::unfinished(raw) {
         return outcome;
@@ -56,8 +60,15 @@ pub fn judge(raw: &Raw, options: &NagiosOptions) -> Outcome {
     let parts = split(&text, options.performance, raw.truncated);
     let (message, detail) = message_and_detail(&parts);
     let is_silent = text.trim().is_empty();
+    let verdict = verdict(raw.exit);
     if is_silent {
-        outcome.findings.push(Finding::monitor("no-out", "the plugin wrote nothing to standard output"));
+        const SILENT: &str = "the plugin wrote nothing to standard output";
+        // Where the exit says that something is wrong, that is told already.
+        outcome.inconclusive = verdict == Ok(None);
+        outcome.findings.push(match outcome.inconclusive {
+            true => Finding::monitor("no-out", SILENT),
+            false => Finding::partial("no-out", SILENT),
+        });
     }
     let message = match (message.is_empty(), is_silent) {
         (false, _) => message,
@@ -65,9 +76,12 @@ pub fn judge(raw: &Raw, options: &NagiosOptions) -> Outcome {
         (true, false) => "(no text)".to_owned(),
     };
     outcome.summary.clone_from(&message);
-    match verdict(raw.exit) {
+    match verdict {
         Ok(None) => {}
-        Ok(Some(severity)) => outcome.findings.push(Finding::new(severity, message).with_detail(detail)),
+        Ok(Some(severity)) => {
+            let unknown = raw.exit == Some(Exit::Code(UNKNOWN));
+            outcome.findings.push(Finding { unknown, ..Finding::new(severity, message).with_detail(detail) });
+        }
         Err(how) => {
             outcome.inconclusive = true;
             let message = cut(&format!("{how}: {message}"), MESSAGE_CHARS_MAX);
@@ -78,37 +92,50 @@ pub fn judge(raw: &Raw, options: &NagiosOptions) -> Outcome {
     outcome
 }
 
+/// The exit code of a plugin that could not find out.
+const UNKNOWN: i32 = 3;
+
 /// What an exit code says: fine, a severity, or (how it ended) nothing at all.
 fn verdict(exit: Option<Exit>) -> Result<Option<Severity>, String> {
     match exit {
         Some(Exit::Code(0)) => Ok(None),
         Some(Exit::Code(1)) => Ok(Some(Severity::Warning)),
-        Some(Exit::Code(2 | 3)) => Ok(Some(Severity::Error)),
+        Some(Exit::Code(2 | UNKNOWN)) => Ok(Some(Severity::Error)),
         Some(exit) => Err(run::describe_exit(exit)),
         None => Err("not started".to_owned()),
     }
 }
 
-/// Parts the output. Where it was cut off, so may have been the last item of performance data, which would then read
-/// as a smaller number: it is left out.
-fn split(text: &str, performance: bool, truncated: bool) -> Parts<'_> {
-    let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
-    if !performance {
-        return Parts { first, long: rest, perfdata: String::new() };
+/// Parts the output, each line at the `|` behind which performance data stands; behind the first one in the long text,
+/// lines without a `|` are performance data too. A line without a `label=value` is text, wherever it stands. Where the
+/// output was cut off, so may have been its last item, which would then read as a smaller number: it is left out.
+fn split(text: &str, performance: bool, truncated: bool) -> Parts {
+    let mut parts = Parts { first: String::new(), long: String::new(), perfdata: String::new() };
+    let (mut behind, mut ends_in_data) = (false, false);
+    for (i, line) in text.split('\n').enumerate() {
+        let found = if performance { perfdata::split_line(line, behind) } else { None };
+        let (words, data) = found.unwrap_or((line, ""));
+        ends_in_data = found.is_some();
+        behind |= i > 0 && ends_in_data;
+        if i == 0 {
+            parts.first.push_str(words);
+        } else if !(behind && words.trim().is_empty()) {
+            parts.long.push_str(words);
+            parts.long.push('\n');
+        }
+        parts.perfdata.push_str(data);
+        parts.perfdata.push('\n');
     }
-    let (first, first_data) = first.split_once('|').unwrap_or((first, ""));
-    let (long, more_data) = rest.split_once('|').unwrap_or((rest, ""));
-    let mut perfdata = format!("{first_data} {}", more_data.trim_end_matches('\n'));
-    if truncated && (rest.is_empty() || !more_data.is_empty()) {
-        let end = perfdata.trim_end().rfind(char::is_whitespace).unwrap_or(0);
-        perfdata.truncate(end);
+    if truncated && ends_in_data {
+        let end = parts.perfdata.trim_end().rfind(char::is_whitespace).unwrap_or(0);
+        parts.perfdata.truncate(end);
     }
-    Parts { first, long, perfdata }
+    parts
 }
 
 /// The first line that says something, and the lines behind it. A first line too long for a message is all in the
 /// detail too.
-fn message_and_detail(parts: &Parts<'_>) -> (String, String) {
+fn message_and_detail(parts: &Parts) -> (String, String) {
     let first = parts.first.trim();
     let long = parts.long.trim_end();
     if first.is_empty() {
@@ -142,8 +169,7 @@ fn add_perfdata(outcome: &mut Outcome, text: &str, options: &NagiosOptions) {
             more => format!(" (and {more} more)"),
         };
         let message = format!("performance data that can't be read: {first}{more}");
-        let finding = Finding::monitor("perfdata", message).with_detail(problems.join("\n"));
-        outcome.findings.push(Finding { severity: Severity::Warning, ..finding });
+        outcome.findings.push(Finding::partial("perfdata", message).with_detail(problems.join("\n")));
     }
 }
 
@@ -165,7 +191,8 @@ mod tests {
         let finding = |f: &Finding| {
             let part = f.part.as_ref().map(|p| format!("#{p} ")).unwrap_or_default();
             let stays = if f.escalates { "" } else { " (stays)" };
-            format!("{part}{}{stays}: {}", f.severity, f.message)
+            let unknown = if f.unknown { ", unknown" } else { "" };
+            format!("{part}{}{unknown}{stays}: {}", f.severity, f.message)
         };
         let metrics = outcome
             .metrics
@@ -181,12 +208,12 @@ mod tests {
             (Exit::Code(0), &[], false),
             (Exit::Code(1), &["warning: text"], false),
             (Exit::Code(2), &["error: text"], false),
-            (Exit::Code(3), &["error: text"], false),
-            (Exit::Code(4), &["#monitor-status error (stays): exit code 4: text"], true),
-            (Exit::Code(-1), &["#monitor-status error (stays): exit code -1: text"], true),
-            (Exit::Code(127), &["#monitor-status error (stays): exit code 127 (command not found): text"], true),
-            (Exit::Code(255), &["#monitor-status error (stays): exit code 255: text"], true),
-            (Exit::Signal(11), &["#monitor-status error (stays): signal 11 (SEGV): text"], true),
+            (Exit::Code(3), &["error, unknown: text"], false),
+            (Exit::Code(4), &["#monitor-status error: exit code 4: text"], true),
+            (Exit::Code(-1), &["#monitor-status error: exit code -1: text"], true),
+            (Exit::Code(127), &["#monitor-status error: exit code 127 (command not found): text"], true),
+            (Exit::Code(255), &["#monitor-status error: exit code 255: text"], true),
+            (Exit::Signal(11), &["#monitor-status error: signal 11 (SEGV): text"], true),
         ];
         for (exit, expect, inconclusive) in cases {
             let outcome = judge(&raw(exit, "text\n", ""), &NagiosOptions::default());
@@ -200,24 +227,23 @@ mod tests {
     /// S3.4: something on stderr, no output.
     #[test]
     fn misbehaviour_is_monitored() {
-        const NO_OUT: &str = "#monitor-no-out error (stays): the plugin wrote nothing to standard output";
+        const NO_OUT: &str = "#monitor-no-out error: the plugin wrote nothing to standard output";
+        // A verdict without a word is told by itself.
+        const NO_WORD: &str = "#monitor-no-out warning: the plugin wrote nothing to standard output";
         let cases: [(Exit, &str, &str, &[&str]); 7] = [
-            (Exit::Code(0), "ok", "what happened?", &["#monitor-stderr error (stays): what happened?"]),
-            (Exit::Code(0), "ok", " \n", &["#monitor-stderr error (stays): 2 blank bytes"]),
+            (Exit::Code(0), "ok", "what happened?", &["#monitor-stderr warning: what happened?"]),
+            (Exit::Code(0), "ok", " \n", &["#monitor-stderr warning: 2 blank bytes"]),
             (Exit::Code(0), "", "", &[NO_OUT]),
             (Exit::Code(0), "\n \n", "", &[NO_OUT]),
-            (Exit::Code(1), "", "", &[NO_OUT, "warning: (no output)"]),
-            (
-                Exit::Code(2),
-                "",
-                "sh: 1\nsh: 2",
-                &["#monitor-stderr error (stays): sh: 1", NO_OUT, "error: (no output)"],
-            ),
-            (Exit::Signal(9), "", "", &[NO_OUT, "#monitor-status error (stays): signal 9 (KILL): (no output)"]),
+            (Exit::Code(1), "", "", &[NO_WORD, "warning: (no output)"]),
+            (Exit::Code(2), "", "sh: 1\nsh: 2", &["#monitor-stderr warning: sh: 1", NO_WORD, "error: (no output)"]),
+            (Exit::Signal(9), "", "", &[NO_WORD, "#monitor-status error: signal 9 (KILL): (no output)"]),
         ];
         for (exit, stdout, stderr, expect) in cases {
             let outcome = judge(&raw(exit, stdout, stderr), &NagiosOptions::default());
             assert_eq!(shown(&outcome), expect, "{exit:?} {stdout:?} {stderr:?}");
+            let is_verdict = matches!(exit, Exit::Code(1..=2)) || (exit == Exit::Code(0) && stdout == "ok");
+            assert_eq!(outcome.inconclusive, !is_verdict, "{exit:?} {stdout:?}");
         }
         let outcome = judge(&raw(Exit::Code(0), "ok", "sh: 1\nsh: 2\n"), &NagiosOptions::default());
         assert_eq!(outcome.findings[0].detail, "sh: 1\nsh: 2");
@@ -230,17 +256,14 @@ mod tests {
         let outcome = judge(&raw(Exit::TimedOut, "so far|a=1", "e"), &CIMAA);
         assert!(outcome.inconclusive && outcome.metrics.is_empty());
         assert_eq!(shown(&outcome).len(), 1);
-        assert!(shown(&outcome)[0].starts_with("#monitor-timeout error (stays): still running at its time limit"));
+        assert!(shown(&outcome)[0].starts_with("#monitor-timeout error: still running at its time limit"));
         assert_eq!(outcome.findings[0].detail, "so far|a=1\ne");
         let lost = Raw { stderr: b"no such file: `x`".to_vec(), ..Raw::default() };
         let outcome = judge(&lost, &CIMAA);
         assert!(outcome.inconclusive);
-        assert_eq!(shown(&outcome), ["#monitor-start error (stays): no such file: `x`"]);
+        assert_eq!(shown(&outcome), ["#monitor-start error: no such file: `x`"]);
         assert_eq!(outcome.summary, "no such file: `x`");
-        assert_eq!(
-            shown(&judge(&Raw::default(), &CIMAA)),
-            ["#monitor-start error (stays): the command could not be started"]
-        );
+        assert_eq!(shown(&judge(&Raw::default(), &CIMAA)), ["#monitor-start error: the command could not be started"]);
     }
 
     /// S3.4: first line, long text, performance data over several lines.
@@ -283,6 +306,50 @@ mod tests {
         }
     }
 
+    /// `|` in a text is text, where no performance data stands behind it; and the text is whole then.
+    #[test]
+    fn pipes_in_text() {
+        // output => message => detail => metrics
+        let cases: [(&str, &str, &str, &[&str]); 12] = [
+            (
+                "WARNING - 1 line - 02:27:25|/Svc ERROR not allowed |log_lines=7 log_warnings=1",
+                "WARNING - 1 line - 02:27:25|/Svc ERROR not allowed",
+                "",
+                &["log_lines = 7", "log_warnings = 1"],
+            ),
+            (
+                "OK - 2 hosts\n+----+-----+\n| h1 | up  |\n| h2 | up  |\n+----+-----+\n",
+                "OK - 2 hosts",
+                "+----+-----+\n| h1 | up  |\n| h2 | up  |\n+----+-----+",
+                &[],
+            ),
+            ("a || b", "a || b", "", &[]),
+            ("cat x | grep y", "cat x | grep y", "", &[]),
+            ("cat x | grep y | lines=3", "cat x | grep y", "", &["lines = 3"]),
+            ("ok | 'a|b'=1", "ok", "", &["a|b = 1"]),
+            ("ok | '|a'=1", "ok", "", &["a = 1"]),
+            ("ok | a=1 | b=2", "ok", "", &["a = 1", "b = 2"]),
+            ("ok ||a=1", "ok", "", &["a = 1"]),
+            ("ok|a=1|", "ok", "", &["a = 1"]),
+            (
+                "ok\nlong | a=1\nb=2\nthat was all\nmore | c=3\n",
+                "ok",
+                "long \nthat was all\nmore",
+                &["a = 1", "b = 2", "c = 3"],
+            ),
+            ("x|y=1 of them | load=1", "x|y=1 of them", "", &["load = 1"]),
+        ];
+        for (stdout, message, detail, metrics) in cases {
+            let outcome = judge(&raw(Exit::Code(1), stdout, ""), &NagiosOptions::default());
+            assert_eq!(shown(&outcome)[1..], *metrics, "{stdout}");
+            assert_eq!(outcome.findings[0].message, message, "{stdout}");
+            assert_eq!(outcome.findings[0].detail, detail, "{stdout}");
+        }
+        // A great many of them take no time.
+        let outcome = judge(&raw(Exit::Code(1), &"| a b".repeat(200_000), ""), &NagiosOptions::default());
+        assert_eq!(shown(&outcome).len(), 1);
+    }
+
     /// S3.2: `nagios_performance = false`: `|` is text.
     #[test]
     fn performance_can_be_off() {
@@ -298,7 +365,7 @@ mod tests {
         assert_eq!(
             shown(&outcome),
             [
-                "#monitor-perfdata warning (stays): performance data that can't be read: \
+                "#monitor-perfdata warning: performance data that can't be read: \
                 `b=1e999`: the number is too large (and 1 more)",
                 "a = 1",
                 "c = 2",
@@ -314,7 +381,7 @@ mod tests {
         let usage = "check_disk: Could not parse arguments\nUsage:\n check_disk {-w limit |-w  percent% | -W percent } \
             {-p path | -x device}\n[-C] [-E]\n";
         let outcome = judge(&raw(Exit::Code(3), usage, ""), &NagiosOptions::default());
-        assert_eq!(shown(&outcome), ["error: check_disk: Could not parse arguments"]);
+        assert_eq!(shown(&outcome), ["error, unknown: check_disk: Could not parse arguments"]);
         assert_eq!(outcome.output, usage);
     }
 
@@ -329,7 +396,7 @@ mod tests {
             [
                 "#load1 warning: 6.27 is outside the warning range 5.000",
                 "#load5 error: 11 is outside the critical range 8",
-                "#monitor-perfdata warning (stays): performance data that can't be read: the warning range of `odd` \
+                "#monitor-perfdata warning: performance data that can't be read: the warning range of `odd` \
                 can't be read: expected a number, found `x%` (at character 1)",
             ]
         );
@@ -394,7 +461,7 @@ mod tests {
             ],
         ),
         (0, "OK: fine\n", &[]),
-        (3, "UNKNOWN\n", &["error: UNKNOWN"]),
+        (3, "UNKNOWN\n", &["error, unknown: UNKNOWN"]),
         (
             0,
             "PING OK - Packet loss = 0%, RTA = 0.06 ms|rta=0.057000ms;100.000000;500.000000;0.000000 pl=0%;20;60;0;\n",
@@ -445,7 +512,7 @@ mod tests {
         (
             3,
             "SENSORS UNKNOWN - command not found (did you install lmsensors?)\n",
-            &["error: SENSORS UNKNOWN - command not found (did you install lmsensors?)"],
+            &["error, unknown: SENSORS UNKNOWN - command not found (did you install lmsensors?)"],
         ),
     ];
 
@@ -461,7 +528,7 @@ mod tests {
             judge(&raw(Exit::Code(3), "Usage:\ncheck_load [-r] -w WLOAD1\n", usage), &NagiosOptions::default());
         assert_eq!(
             shown(&outcome),
-            ["#monitor-stderr error (stays): ./check_load: invalid option -- 'P'", "error: Usage:",]
+            ["#monitor-stderr warning: ./check_load: invalid option -- 'P'", "error, unknown: Usage:",]
         );
     }
 

@@ -1,8 +1,9 @@
 //! Performance data of monitoring plugins: `'label'=value[UOM];[warn];[crit];[min];[max]`, items parted by blanks
 //! (<https://www.monitoring-plugins.org/doc/guidelines.html#AEN201>).
 //!
-//! Tolerant where plugins in use are sloppy (decimal comma, a comma behind an item, trailing `;`, many blanks), and
-//! exact about the rest: an item that can't be read is reported and costs no other item.
+//! Tolerant where plugins in use are sloppy (decimal comma, a comma or `|` between items, trailing `;`, many blanks), and
+//! exact about the rest: an item that can't be read is reported and costs no other item, and what is no decimal number
+//! (`0x1F`, `1_000`, `5m30s`) is never the number that it begins with.
 
 use super::{
     range::{Range, number_prefix},
@@ -14,6 +15,9 @@ use crate::model::{Finding, Metric, Severity};
 pub const ITEMS_MAX: usize = 2_000;
 /// How many problems of one output are listed; the rest is counted.
 pub const PROBLEMS_MAX: usize = 20;
+
+/// So many `|` of a line are looked behind, from its end: the text before them may hold any number.
+const PIPES_MAX: usize = 16;
 
 /// One item that was understood.
 #[derive(Clone, PartialEq, Debug)]
@@ -85,25 +89,47 @@ impl Item {
     }
 }
 
+/// Where a line has performance data: the words before the `|` and the data behind it; `None` where all of it is text.
+/// `whole`: it may be data without a `|` too.
+///
+/// Text may hold `|` as well, and an item may follow it that is none. So of the places from which on a line may be
+/// data, the first counts behind which there is nothing else; else the first behind which an item stands at once, or
+/// any item at all; else the first with what is meant to be one (`label=`), which is reported.
+pub fn split_line(line: &str, whole: bool) -> Option<(&str, &str)> {
+    let pipes: Vec<usize> = line.rmatch_indices('|').take(PIPES_MAX).map(|(at, _)| at).collect();
+    if let [at] = pipes[..]
+        && line[at + 1..].trim().is_empty()
+    {
+        return Some((&line[..at], ""));
+    }
+    let places = whole.then_some((0, 0)).into_iter().chain(pipes.iter().rev().map(|at| (*at, at + 1)));
+    let places: Vec<(usize, usize)> = places.collect();
+    let is_data: [fn(&str) -> bool; 4] = [
+        |data| Items(data).next().is_some() && Items(data).all(|item| read_item(item).is_ok()),
+        |data| Items(data).next().is_some_and(|item| read_item(item).is_ok()),
+        |data| Items(data).any(|item| read_item(item).is_ok()),
+        |data| Items(data).next().is_some_and(|item| item.find('=').is_some_and(|at| at > 0)),
+    ];
+    let (end, from) = is_data.iter().find_map(|is_data| places.iter().find(|(_, from)| is_data(&line[*from..])))?;
+    Some((&line[..*end], &line[*from..]))
+}
+
 /// Reads performance data. Line ends are blanks.
 pub fn parse(text: &str) -> PerfData {
     let mut data = PerfData::default();
-    let (mut rest, mut left_out, mut unlisted) = (text.trim_start(), 0_usize, 0_usize);
-    while !rest.is_empty() {
-        let (item, tail) = split_item(rest);
-        // `a=1 , b=2`: a comma on its own parts items too.
+    let (mut left_out, mut unlisted) = (0_usize, 0_usize);
+    for item in Items(text) {
         if data.items.len() >= ITEMS_MAX {
             left_out += 1;
-        } else if item != "," {
-            match read_item(item) {
-                Ok(item) => data.items.push(item),
-                Err(why) if data.problems.len() < PROBLEMS_MAX => {
-                    data.problems.push(format!("`{}`: {why}", cut(item, 60)));
-                }
-                Err(_) => unlisted += 1,
-            }
+            continue;
         }
-        rest = tail.trim_start();
+        match read_item(item) {
+            Ok(item) => data.items.push(item),
+            Err(why) if data.problems.len() < PROBLEMS_MAX => {
+                data.problems.push(format!("`{}`: {why}", cut(item, 60)));
+            }
+            Err(_) => unlisted += 1,
+        }
     }
     if unlisted > 0 {
         data.problems.push(format!("{unlisted} more items that can't be read"));
@@ -114,13 +140,25 @@ pub fn parse(text: &str) -> PerfData {
     data
 }
 
-/// Cuts the first item off: up to a blank, where blanks inside a quoted label don't count. The text starts with
-/// no blank and is not empty.
-fn split_item(text: &str) -> (&str, &str) {
-    // A quote that never ends: the damage ends at the next blank.
-    let label = quoted_len(text).unwrap_or(0);
-    let end = text[label..].find(char::is_whitespace).map_or(text.len(), |i| label + i);
-    text.split_at(end)
+/// The items of a text, as they are written. Between two stands a blank or a `|` (not inside a quoted label), and maybe
+/// a comma on its own (`a=1 , b=2`).
+struct Items<'a>(&'a str);
+
+impl<'a> Iterator for Items<'a> {
+    type Item = &'a str;
+    fn next(&mut self) -> Option<&'a str> {
+        let parts = |c: char| c.is_whitespace() || c == '|';
+        loop {
+            let text = self.0.trim_start_matches(parts);
+            // A quote that never ends: the damage ends at the next blank.
+            let label = quoted_len(text).unwrap_or(0);
+            let (item, rest) = text.split_at(text[label..].find(parts).map_or(text.len(), |i| label + i));
+            self.0 = rest;
+            if item != "," {
+                return (!item.is_empty()).then_some(item);
+            }
+        }
+    }
 }
 
 /// The length of the quoted label that the text starts with, quotes included; 0 where it is not quoted, `None`
@@ -150,39 +188,66 @@ fn read_item(item: &str) -> Result<Item, String> {
         Some(len) => (item[1..len - 1].replace("''", "'"), &item[len..]),
     };
     let Some(rest) = rest.strip_prefix('=') else { return Err("expected `=` behind the label".into()) };
-    if label.trim().is_empty() {
+    let label = label.trim_start_matches('|').trim();
+    if label.is_empty() {
         return Err("the label is empty".into());
     }
     let mut fields = rest.split(';');
     let (value, unit) = read_value(fields.next().unwrap_or(""))?;
     let mut field = || fields.next().unwrap_or("").trim_end_matches(',');
     let (warn, crit, min, max) = (field().to_owned(), field().to_owned(), limit(field()), limit(field()));
-    let label = bounded(&label, NAME_CHARS_MAX).into_owned();
+    let label = bounded(label, NAME_CHARS_MAX).into_owned();
     Ok(Item { label, value, unit, warn, crit, min, max })
 }
 
 fn limit(text: &str) -> Option<f64> {
-    number_prefix(text).map(|(value, _)| value).filter(|value| value.is_finite())
+    read_value(text).ok()?.0
 }
 
+/// The value, `None` where it could not be determined, and its unit.
 fn read_value(text: &str) -> Result<(Option<f64>, String), String> {
-    if text.trim_end_matches(',') == "U" {
-        return Ok((None, String::new()));
-    }
-    let Some((value, len)) = number_prefix(text) else {
-        return Err(match text {
-            "" => "no value behind `=`".into(),
-            _ => "the value is not a number".into(),
-        });
+    let text = text.trim_end_matches(',');
+    let (value, unit) = match (text.strip_prefix('U'), number_prefix(text)) {
+        (Some(unit), _) => (None, unit),
+        (None, Some((value, _))) if !value.is_finite() => return Err("the number is too large".into()),
+        (None, Some((value, len))) => (Some(value), &text[len..]),
+        (None, None) if text.is_empty() => return Err("no value behind `=`".into()),
+        (None, None) => return Err("the value is not a number".into()),
     };
-    if !value.is_finite() {
-        return Err("the number is too large".into());
+    // `0x1F` and `0b11` are the beginning of other numbers.
+    let is_other = value == Some(0.0) && unit.starts_with(['x', 'X', 'b', 'B', 'o', 'O']) && is_hex(&unit[1..]);
+    if is_other || !is_unit(unit) {
+        return Err(
+            if value.is_some() { "the value is not a decimal number" } else { "the value is not a number" }.into()
+        );
     }
-    let unit = text[len..].trim_end_matches(',');
-    if unit.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '.' | ',' | '+' | '-' | '=' | '\'' | ':')) {
-        return Err("the value is not a number".into());
+    Ok((value, bounded(unit, UNIT_CHARS_MAX).into_owned()))
+}
+
+fn is_hex(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// Whether this can be a unit: no digits but powers (`m3/h`), or it is the rest of a number (`1_000`, `5m30s`, `1/2`),
+/// nothing that parts numbers or items, and no blanks.
+fn is_unit(text: &str) -> bool {
+    let mut before = None;
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        let next = chars.peek().copied();
+        let fits = match c {
+            '2' | '3' => matches!(before, Some('m' | 't' | 'n' | 'O')) && next.is_none_or(|c| "/*·".contains(c)),
+            '/' | '.' => next.is_some_and(char::is_alphabetic),
+            '%' | '$' | '²' | '³' => true,
+            c if c.is_ascii() => c.is_ascii_alphabetic() || (before.is_some() && "-^*()[]".contains(c)),
+            c => !c.is_numeric() && !c.is_whitespace(),
+        };
+        if !fits {
+            return false;
+        }
+        before = Some(c);
     }
-    Ok((Some(value), bounded(unit, UNIT_CHARS_MAX).into_owned()))
+    true
 }
 
 #[cfg(test)]
@@ -232,10 +297,27 @@ mod tests {
             ),
             ("temp=21.5°C flow=3m3/h", "temp=21.5 °C | flow=3 m3/h"),
             (".5=.5 a=5.", ".5=0.5 | a=5"),
+            ("a=U% b=Ums;1;2 c=UMB, d=U°C e=Um3/h", "a=U | b=U | c=U | d=U | e=U"),
+            (
+                "a=0B b=0x c=4m2 d=7CO2 e=5€ f=1kg*m/s² g=3$",
+                "a=0 B | b=0 x | c=4 m2 | d=7 CO2 | e=5 € | f=1 kg*m/s² | g=3 $",
+            ),
             ("größe=1", "größe=1"),
         ];
         for (text, expect) in cases {
             assert_eq!(shown(text), expect, "{text}");
+        }
+    }
+
+    /// What is no decimal number is not the number that it begins with.
+    #[test]
+    fn other_numbers_are_none() {
+        let none = "0x1F 0xff 0X10 0b101 0o17 1_000 1/2 5m30s 1h2m 1h2 12:30 10.0.0.1 2024-01-01 5-6 1,000,000 1'000 U5 \
+                    5٣ 1e+ 5½ 3d4h 1.5.";
+        for value in none.split_whitespace() {
+            let data = parse(&format!("a=1 x={value} b=2"));
+            assert_eq!(data.metrics().len(), 2, "{value}: {data:?}");
+            assert_eq!(data.problems.len(), 1, "{value}: {data:?}");
         }
     }
 
@@ -249,7 +331,7 @@ mod tests {
             ("a=1 x= b=2", "`x=`: no value behind `=`"),
             ("a=1 x=;1;2 b=2", "`x=;1;2`: no value behind `=`"),
             ("a=1 x=abc b=2", "`x=abc`: the value is not a number"),
-            ("a=1 x=1.2.3 b=2", "`x=1.2.3`: the value is not a number"),
+            ("a=1 x=1.2.3 b=2", "`x=1.2.3`: the value is not a decimal number"),
             ("a=1 x=y=3 b=2", "`x=y=3`: the value is not a number"),
             ("a=1 x=1e999 b=2", "`x=1e999`: the number is too large"),
             ("a=1 x=nan b=2", "`x=nan`: the value is not a number"),

@@ -32,19 +32,19 @@ pub fn outcome(raw: &Raw) -> Outcome {
     if raw.truncated && !matches!(raw.exit, None | Some(Exit::TimedOut)) {
         let kept = raw.stdout.len() + raw.stderr.len();
         let message = format!("wrote more than its output limit: the first {kept} bytes are kept, the rest is dropped");
-        findings.push(Finding::monitor("output", message));
+        findings.push(Finding::partial("output", message));
     }
     Outcome { findings, output: output(raw), exit: raw.exit, took: raw.took, ..Outcome::default() }
 }
 
-/// `#monitor-stderr`, where something was written to standard error.
+/// `#monitor-stderr`, where something was written to standard error. How the command ended is the verdict, and holds.
 pub fn stderr_finding(raw: &Raw) -> Option<Finding> {
     if raw.stderr.is_empty() {
         return None;
     }
     let (message, detail) = text::message_and_detail(&text::clean(&raw.stderr));
     let message = if message.is_empty() { format!("{} blank bytes", raw.stderr.len()) } else { message };
-    Some(Finding::monitor("stderr", message).with_detail(detail))
+    Some(Finding::partial("stderr", message).with_detail(detail))
 }
 
 /// How a command ended, in words: `exit code 127 (command not found)`, `signal 9 (KILL)`.
@@ -108,6 +108,7 @@ fn signal_name(signal: i32) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Trouble;
 
     #[test]
     fn exits_in_words() {
@@ -138,6 +139,7 @@ mod tests {
         assert_eq!(outcome.findings.len(), 1);
         assert_eq!(outcome.findings[0].part.as_deref(), Some("monitor-output"));
         assert!(outcome.findings[0].message.contains("the first 64 bytes are kept"));
-        assert!(!outcome.findings[0].escalates);
+        assert_eq!(outcome.findings[0].trouble, Some(Trouble::Partial));
+        assert!(!outcome.inconclusive);
     }
 }

@@ -184,7 +184,7 @@ impl Log {
 
 fn to_agent(delivery: &Delivery, line: &str) {
     let (key, name, action) = (delivery.key.as_str(), delivery.event.name.as_str(), delivery.action.word());
-    let severity = delivery.event.severity.word();
+    let severity = delivery.event.word();
     let wrong = !matches!(delivery.action, Action::Resolve | Action::Acknowledge);
     match delivery.event.severity {
         Severity::Critical | Severity::Error if wrong => {

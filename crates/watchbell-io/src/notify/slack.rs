@@ -380,7 +380,7 @@ impl Slack {
 
 /// "critical · since 2026-01-02 03:04:05 UTC (12 min) · attempt 4 of 4 · //web-1/app/disk".
 fn facts(event: &Event) -> String {
-    let mut facts = vec![event.severity.to_string()];
+    let mut facts = vec![event.word().to_owned()];
     if let Some(since) = event.since {
         facts.push(format!("since {} ({})", people_time(since), people_duration(event.at.since(since))));
     }

@@ -37,7 +37,7 @@ OK: {{ short_name }} on {{ agent }}{% if duration %}, after {{ duration }}{% end
 {%- elif action == "acknowledge" -%}
 ACKNOWLEDGED: {{ short_name }} on {{ agent }}: {{ message }}
 {%- else -%}
-{{ severity | upper }}: {{ short_name }} on {{ agent }}: {{ message }}
+{{ word | upper }}: {{ short_name }} on {{ agent }}: {{ message }}
 {%- endif -%}"#;
 
 /// The default text: what, how bad, since when, last output, where to look, what to do.
@@ -50,7 +50,7 @@ pub const TEXT: &str = r#"
 {{ text }}
 
 Name: {{ name }}
-{% if action != "message" or severity != "info" %}Severity: {{ severity }}
+{% if action != "message" or severity != "info" %}Severity: {{ word }}
 {% endif %}{% if since %}Since: {{ since }}{% if duration %} ({{ duration }}){% endif %}
 {% endif %}{% if attempt %}Attempt: {{ attempt }} of {{ attempts }}
 {% endif %}{% for label, value in labels | items %}{{ label }}: {{ value }}
@@ -75,7 +75,7 @@ pub const HTML: &str = r#"<!doctype html>
 {% endif %}{% else %}<p style="white-space:pre-wrap">{{ text }}</p>
 <table cellpadding="4">
 <tr><td>Name</td><td>{{ name }}</td></tr>
-<tr><td>Severity</td><td>{{ severity }}</td></tr>
+<tr><td>Severity</td><td>{{ word }}</td></tr>
 {% if since %}<tr><td>Since</td><td>{{ since }}{% if duration %} ({{ duration }}){% endif %}</td></tr>
 {% endif %}{% if attempt %}<tr><td>Attempt</td><td>{{ attempt }} of {{ attempts }}</td></tr>
 {% endif %}{% for label, value in labels | items %}<tr><td>{{ label }}</td><td>{{ value }}</td></tr>
@@ -99,6 +99,8 @@ pub const VARIABLES: &[&str] = &[
     "kind",
     "state",
     "severity",
+    "unknown",
+    "word",
     "source",
     "name",
     "host",
@@ -140,7 +142,7 @@ pub const TITLE_KEY: Key = Key {
 pub const TEXT_KEY: Key = Key {
     name: "text",
     shape: Shape::String,
-    doc: "A Jinja template for the rest. It can use `action`, `severity`, `name`, `short_name`, `agent`, `message` \
+    doc: "A Jinja template for the rest. It can use `action`, `severity`, `word` (the severity, or `unknown`), `name`, `short_name`, `agent`, `message` \
           (one line), `text`, `detail`, `now` (of a recovery: what is so now), `since`, `at`, `duration`, `attempt`, \
           `attempts`, `description`, `link`, `runbook`, `labels`, `host`, `service`, `topic`, `event` (as in the \
           delivery's JSON) and, in a digest, `count`, `lines`, `more`. \
@@ -303,6 +305,7 @@ fn specimens() -> Vec<Delivery> {
         kind: watchbell_core::model::EventKind::Fault,
         state: EventState::Problem,
         severity: Severity::Critical,
+        unknown: false,
         source: "check".into(),
         name: "//web-1/app/disk".into(),
         key: "//web-1/app/disk".into(),
@@ -352,6 +355,7 @@ fn context(delivery: &Delivery) -> Map<String, serde_json::Value> {
     put("action", json!(delivery.action.word()));
     put("notifier", json!(delivery.notifier));
     put("target", json!(delivery.target));
+    put("word", json!(e.word()));
     put("message", json!(first_line(&e.text)));
     put("detail", json!(e.detail));
     put("labels", json!(e.labels));
@@ -391,12 +395,12 @@ fn digest_line(event: &Event) -> serde_json::Value {
 
 /// "ok" for a recovery, else how bad it is.
 pub fn event_word(event: &Event) -> &'static str {
-    if event.state == EventState::Recovery { "ok" } else { event.severity.word() }
+    if event.state == EventState::Recovery { "ok" } else { event.word() }
 }
 
 /// "3 critical, 1 warning, 2 ok".
 fn digest_counts(events: &[Event]) -> String {
-    let words = ["critical", "error", "warning", "info", "ok"];
+    let words = ["critical", Severity::UNKNOWN, "error", "warning", "info", "ok"];
     let counts = words.iter().filter_map(|word| {
         let n = events.iter().filter(|e| event_word(e) == *word).count();
         (n > 0).then(|| format!("{n} {word}"))

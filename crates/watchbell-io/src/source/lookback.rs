@@ -258,7 +258,7 @@ impl Query {
         if let Some(seen) = look.seen {
             problems.extend(self.drop_old(run.check, look, seen, rows));
         }
-        let findings = if problems.is_empty() { vec![] } else { vec![Finding::monitor("rows", problems.join("; "))] };
+        let findings = if problems.is_empty() { vec![] } else { vec![Finding::partial("rows", problems.join("; "))] };
         let phases = vec![phase("count", counting.elapsed())];
         Outcome { findings, rows: Some(Box::new(counts)), phases, ..Outcome::default() }
     }

@@ -37,8 +37,9 @@ const KEYS: [Key; OWN.len() + options::KEYS.len()] = options::with_common(OWN);
 /// `nagios = "…"`.
 pub const KIND: Kind<Program> = Kind {
     key: "nagios",
-    doc: "A monitoring plugin. Exit code 0 is fine, 1 a warning, 2 and 3 an error, any other `#monitor-status`; something \
-          on standard error is `#monitor-stderr`, no output `#monitor-no-out`, too slow `#monitor-timeout`. Performance \
+    doc: "A monitoring plugin. Exit code 0 is fine, 1 a warning, 2 an error, 3 an error called unknown, any other \
+          `#monitor-status`; no output is `#monitor-no-out`, too slow `#monitor-timeout`, and something on standard error the \
+          warning `#monitor-stderr`. Performance \
           data becomes metrics, on which `thresholds` are judged.",
     example: r#"[check.load]
 nagios = "/usr/lib/nagios/plugins/check_load -w 8,6,4 -c 16,12,8"

@@ -73,6 +73,7 @@ pub(super) fn read_event(row: &Row<'_>) -> rusqlite::Result<Event> {
         kind: kind_of(&lossy(row, 2)?),
         state: state_of(&lossy(row, 3)?),
         severity: Severity::from_number(row.get(4)?).unwrap_or(Severity::Info),
+        unknown: false,
         source: String::new(),
         name: Name::from(lossy(row, 5)?),
         key: lossy(row, 6)?,

@@ -78,6 +78,7 @@ pub fn event(seq: u64, secs: i64, name: &str) -> Event {
         kind: EventKind::Fault,
         state: EventState::Problem,
         severity: Severity::Critical,
+        unknown: false,
         source: "check".into(),
         name: name.into(),
         key: name.to_owned(),

@@ -263,6 +263,7 @@ foreign!(Event, "Event", "Something that happened.", {
     kind: EventKind, "", "What sort of thing.";
     state: EventState, "", "What it means.";
     severity: Severity, "", "How bad.";
+    unknown: bool, "default", "Its source says that it does not know (a plugin's exit code 3).";
     source: String, "", "Where it came from.";
     name: Name, "", "The fault's, check's or job's name.";
     key: String, "", "What ties the events of one matter together.";

@@ -64,6 +64,7 @@ pub fn fault(policy: &Policy, state: &State, squelched: &Squelched, fault: &Faul
     FaultView {
         name: fault.name.clone(),
         severity: fault.severity,
+        unknown: fault.unknown,
         state: fault.state,
         message: fault.message.clone(),
         detail: fault.detail.clone(),

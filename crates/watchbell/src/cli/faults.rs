@@ -32,6 +32,11 @@ pub struct Args {
     target: Target,
 }
 
+/// How bad, in the word that people read: a plugin that does not know is "unknown".
+pub fn word(severity: Severity, unknown: bool) -> &'static str {
+    if unknown { Severity::UNKNOWN } else { severity.word() }
+}
+
 /// Reads a severity; for clap.
 ///
 /// # Errors
@@ -80,7 +85,7 @@ pub fn table(faults: &[FaultView], now: Timestamp) -> Table {
             Hardness::Soft => format!("soft {}/{}", fault.attempt, fault.attempts),
         };
         table.row(vec![
-            Cell::painted(fault.severity.word(), |text| paint.severity(fault.severity, text)),
+            Cell::painted(word(fault.severity, fault.unknown), |text| paint.severity(fault.severity, text)),
             state.into(),
             when::ago(fault.since, now).into(),
             told(fault).into(),

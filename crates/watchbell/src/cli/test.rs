@@ -5,6 +5,7 @@
 //! squelches that are known) and is thrown away. No state is written.
 
 use super::{
+    faults::word,
     place::{Place, Setup},
     ui::{self, Done, Paint, Trouble},
     when,
@@ -345,7 +346,7 @@ impl Tested {
             line("wrong", &paint.good("nothing"));
         }
         for fault in &self.faults {
-            let severity = paint.severity(fault.reported, fault.reported.word());
+            let severity = paint.severity(fault.reported, word(fault.reported, fault.unknown));
             line("wrong", &format!("{severity} {}: {}{}", fault.name, fault.message, self.retries(fault)));
         }
         for decision in self.decisions.iter().filter(|d| d.verdict != Verdict::Tell) {

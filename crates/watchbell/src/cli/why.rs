@@ -2,6 +2,7 @@
 
 use super::{
     client::{Reach, Target},
+    faults::word,
     place::Place,
     ui::{self, Done, Paint, Trouble},
     when,
@@ -92,7 +93,7 @@ fn show(why: &WhyView, zone: &TimeZone, paint: Paint) -> String {
     match &why.fault {
         Some(fault) => {
             let attempt = format!("attempt {} of {}", fault.attempt, fault.attempts);
-            let severity = paint.severity(fault.severity, fault.severity.word());
+            let severity = paint.severity(fault.severity, word(fault.severity, fault.unknown));
             let since = when::plain(fault.since, zone);
             out.push_str(&format!("now: {severity} since {since}, {attempt}: {}\n", ui::clean(&fault.message)));
             if let Some(held) = &fault.held {
@@ -177,8 +178,8 @@ fn entry_line(entry: &WhyEntryView, why: &WhyView, zone: &TimeZone, paint: Paint
 
 fn event_text(event: &Event, why: &WhyView, paint: Paint) -> String {
     let state = match event.state {
-        EventState::Problem => paint.severity(event.severity, &format!("problem {}", event.severity)),
-        EventState::Update => paint.severity(event.severity, &format!("update {}", event.severity)),
+        EventState::Problem => paint.severity(event.severity, &format!("problem {}", event.word())),
+        EventState::Update => paint.severity(event.severity, &format!("update {}", event.word())),
         EventState::Recovery => paint.good("recovery"),
         EventState::Info => event.source.clone(),
     };

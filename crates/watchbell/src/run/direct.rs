@@ -31,6 +31,7 @@ pub fn deliveries(world: &World, now: Timestamp, news: &News<'_>) -> Vec<Arc<Del
         kind: EventKind::Agent,
         state: if news.works { EventState::Recovery } else { EventState::Problem },
         severity: if news.works { Severity::Info } else { Severity::Critical },
+        unknown: false,
         source: "agent".into(),
         name: agent.part("store"),
         key: key.clone(),

@@ -16,8 +16,9 @@ use std::{sync::Arc, time::Duration};
 type Program = Arc<String>;
 
 const NONE: Capabilities = Capabilities { edits: false, digests: false, acknowledges: false, gap_ms: 250 };
+const TYPE: Key = Key { name: "type", shape: Shape::Choice(&["metric", "job"]), doc: "" };
 const RUN: &[Key] =
-    &[Key { name: "run", shape: Shape::String, doc: "" }, Key { name: "cwd", shape: Shape::String, doc: "" }];
+    &[Key { name: "run", shape: Shape::String, doc: "" }, Key { name: "cwd", shape: Shape::String, doc: "" }, TYPE];
 const NAGIOS: &[Key] = &[Key { name: "nagios", shape: Shape::String, doc: "" }];
 const COMMAND: &[Key] = &[Key { name: "command", shape: Shape::String, doc: "" }];
 const URL: &[Key] = &[Key { name: "http", shape: Shape::String, doc: "" }];
@@ -286,13 +287,33 @@ fn defaults_of_a_file() {
     assert_eq!(loaded.problems.list, []);
     let [a, b, c] = ["a", "b", "c"].map(|x| loaded.policy.checks[format!("//web-1/app/{x}").as_str()].clone());
     assert!(matches!(a.schedule, Some(Schedule::Every { period, .. }) if period == Duration::from_secs(600)));
-    assert_eq!((a.retry, b.retry, c.retry), (1, 2, 1));
+    assert_eq!((a.retry, b.retry, c.retry), (1, 2, 0));
     assert_eq!(a.labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>(), ["team=shop", "tier=1"]);
     assert!(matches!(b.schedule, Some(Schedule::Cron { .. })));
     assert!(c.schedule.is_none());
     assert_eq!(c.refresh_within, Some(Duration::from_secs(3600)));
     assert_eq!((a.file.as_str(), a.line, b.line), ("app.toml", 5, 8));
     assert!(!loaded.programs.contains_key("//web-1/app/c"));
+}
+
+/// What Watchbell does not run again to look is certain at once: a nightly job that fails is told on its first night.
+/// Defaults are meant for others; what asks for retries itself gets them.
+#[test]
+fn what_is_not_run_again_has_no_retries() {
+    let job =
+        |name: &str, more: &str| format!("[check.{name}]\nrun = \"x\"\ntype = \"job\"\ncron = \"0 3 * * *\"\n{more}\n");
+    let passive = |name: &str, more: &str| format!("[check.{name}]\npassive = \"26h\"\n{more}\n");
+    let own = "retry = 2";
+    let table = [job("job", ""), job("job-own", own), passive("passive", ""), passive("passive-own", own)].concat();
+    let text = format!("{table}[check.plain]\nrun = \"x\"\n[check.nightly]\nrun = \"x\"\ncron = \"@daily\"\n");
+    for (defaults, others) in [("", 3), ("[defaults]\nretry = 5\nretry_interval = \"1s\"\n", 5)] {
+        let loaded = load(&[("watchbell.toml", AGENT), ("app.toml", &format!("{defaults}{text}"))]);
+        assert_eq!(loaded.problems.list, []);
+        let retries = loaded.policy.checks.iter().map(|(name, check)| (name.rsplit('/').next().unwrap(), check.retry));
+        let expect =
+            [("job", 0), ("job-own", 2), ("nightly", others), ("passive", 0), ("passive-own", 2), ("plain", others)];
+        assert_eq!(retries.collect::<Vec<_>>(), expect, "{defaults}");
+    }
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn every_way_to_end() {
         ("echo dead; kill -SEGV $$", &["monitor-status"], None, true),
         ("echo OK; echo hm >&2", &["monitor-stderr"], None, false),
         ("echo bad; echo hm >&2; exit 2", &["monitor-stderr", ""], Some(Error), false),
-        ("exit 0", &["monitor-no-out"], None, false),
+        ("exit 0", &["monitor-no-out"], None, true),
         ("exit 2", &["monitor-no-out", ""], Some(Error), false),
         ("sleep 613", &["monitor-timeout"], None, true),
         ("echo OK; yes >&2", &["monitor-output"], None, true),
@@ -40,7 +40,10 @@ fn every_way_to_end() {
         assert_eq!(parts(&outcome), *wanted, "{line}: {outcome:?}");
         let own = outcome.findings.iter().find(|f| f.part.is_none()).map(|f| f.severity);
         assert_eq!((own, outcome.inconclusive), (*severity, *inconclusive), "{line}: {outcome:?}");
-        assert!(outcome.findings.iter().all(|f| f.part.is_none() == f.escalates), "{line}: {outcome:?}");
+        assert!(
+            outcome.findings.iter().all(|f| f.escalates && f.part.is_none() == f.trouble.is_none()),
+            "{line}: {outcome:?}"
+        );
     }
 }
 

@@ -171,6 +171,7 @@ fn schemas_of_the_core() {
         kind: EventKind::Fault,
         state: EventState::Problem,
         severity: Severity::Error,
+        unknown: true,
         source: "check".into(),
         name: "//h/f/c".into(),
         key: "k".into(),
