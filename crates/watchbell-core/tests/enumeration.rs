@@ -169,7 +169,7 @@ impl Play {
             Letter::Squelch | Letter::Unsquelch if squelched != (letter == Letter::Unsquelch) => return false,
             Letter::Squelch => {
                 let (regex, reason, by) = ("disk".into(), "x".into(), "joe".into());
-                self.input(Input::Squelch { regex, reason, by, until: None, permanent: false });
+                self.input(Input::Squelch { regex, reason, by, until: None, permanent: false, every: None });
             }
             Letter::Unsquelch => self.input(Input::Unsquelch { regex: "disk".into(), by: "joe".into() }),
             Letter::Ack => {

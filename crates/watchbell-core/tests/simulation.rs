@@ -451,7 +451,7 @@ impl Sim {
         let fault = (!faults.is_empty()).then(|| faults[self.dice.below(faults.len() as u64) as usize].clone());
         let (by, comment) = ("joe".to_owned(), "x".to_owned());
         let input = match (self.dice.below(6), fault) {
-            (0, _) => Input::Squelch { regex, reason: "x".into(), by, until, permanent: false },
+            (0, _) => Input::Squelch { regex, reason: "x".into(), by, until, permanent: false, every: None },
             (1, _) => Input::Unsquelch { regex, by },
             (2, Some(fault)) => Input::Acknowledge { fault, by, comment, until },
             (3, Some(fault)) => Input::Unacknowledge { fault, by },

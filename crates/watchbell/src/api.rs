@@ -298,6 +298,9 @@ object! {
         pub until: Option<Timestamp>,
         /// Meant to stay.
         pub permanent: bool,
+        /// The hours in which it holds, in the agent's zone unless named; null is all the time.
+        #[serde(default)]
+        pub every: Option<String>,
         /// How many of the faults there are now it matches.
         pub hides: usize,
     }
@@ -521,6 +524,9 @@ object! {
     pub struct Accepted {
         /// The events it led to, by their place in the stream.
         pub events: Vec<u64>,
+        /// What whoever asked should know, as that a squelch ends sooner than the one it takes the place of.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub warning: Option<String>,
     }
 
     /// Which faults are wanted; all where nothing is said.
@@ -654,6 +660,9 @@ object! {
         /// Meant to stay.
         #[serde(default)]
         pub permanent: bool,
+        /// Holds only in these hours, in the agent's zone unless named: `sat 02:00-04:00`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub every: Option<String>,
     }
 
     /// Take care of a fault.

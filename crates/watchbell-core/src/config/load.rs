@@ -281,7 +281,11 @@ impl<P: Clone, N: Clone> Config<P, N> {
         names.on_result = on_result;
         let checks = self.assemble_checks(&names, &agent_notify, &mut problems);
         let mut policy = Policy {
-            agent: AgentPolicy { notify: agent_notify.clone(), ..self.agent.policy.clone() },
+            agent: AgentPolicy {
+                notify: agent_notify.clone(),
+                zone: self.agent.settings.zone.clone(),
+                ..self.agent.policy.clone()
+            },
             checks: checks.policies,
             notifiers: notifiers.0.clone(),
             sources: sources.into_iter().filter_map(|(name, source)| Some((name, source?))).collect(),

@@ -8,6 +8,7 @@ use crate::{
     schedule::Schedule,
     state::{lookback::Lookback, threshold::Threshold},
 };
+use jiff::tz::TimeZone;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -53,6 +54,8 @@ pub struct AgentPolicy {
     pub base_interval: Duration,
     /// How long a `#monitor-…` fault may stand before `AGENT#checks` tells of it.
     pub monitor_patience: Duration,
+    /// The zone of hours that name none.
+    pub zone: TimeZone,
     /// A squelch without an end gets this one; `None` leaves it open.
     pub squelch_max: Option<Duration>,
 }
@@ -69,6 +72,7 @@ impl Default for AgentPolicy {
             digest_above: 20,
             base_interval: Duration::from_secs(60),
             monitor_patience: Duration::from_secs(900),
+            zone: TimeZone::UTC,
             squelch_max: None,
         }
     }

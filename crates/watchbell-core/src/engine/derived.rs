@@ -1,12 +1,14 @@
 //! What follows from policy and state: timers, running checks, indexes. Rebuilt at start and at a reload.
 
-use super::{lookback::PlanEnd, results::result_bytes, timers::Timers, world::State};
+use super::{lookback::PlanEnd, operator::SQUELCH_SIZE_MAX, results::result_bytes, timers::Timers, world::State};
 use crate::{
     config::{CheckPolicy, Policy},
     model::{Delivery, Name, Timestamp},
+    route::hours::Hours,
+    state::squelch::Squelch,
 };
 use foldhash::fast::FixedState;
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
@@ -204,6 +206,21 @@ impl Lane {
     }
 }
 
+/// A squelch, compiled.
+#[derive(Clone, Debug)]
+pub(super) struct Silence {
+    pub regex: Regex,
+    /// When it holds, where that is not all the time.
+    pub every: Option<Hours>,
+}
+
+impl Silence {
+    /// Whether it keeps a fault quiet now.
+    pub fn holds(&self, fault: &str, now: Timestamp) -> bool {
+        self.every.as_ref().is_none_or(|hours| hours.open_at(now)) && self.regex.is_match(fault)
+    }
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Derived {
@@ -246,7 +263,7 @@ pub(super) struct Derived {
     /// When a check on which others depend was last found well after it was not.
     pub recovered: Hashed<Name, Timestamp>,
     /// Squelches, compiled.
-    pub squelches: BTreeMap<String, Regex>,
+    pub squelches: BTreeMap<String, Silence>,
 }
 
 impl Derived {
@@ -260,12 +277,7 @@ impl Derived {
         for (id, queued) in &state.outbox {
             derived.lanes.entry(queued.delivery.notifier.clone()).or_default().put(*id, &queued.delivery);
         }
-        for regex in state.squelches.keys() {
-            // It compiled when it was set; a later version that refuses it leaves it without effect.
-            if let Ok(compiled) = Regex::new(regex) {
-                derived.squelches.insert(regex.clone(), compiled);
-            }
-        }
+        derived.index_squelches(policy, state);
         derived
     }
 
@@ -280,6 +292,17 @@ impl Derived {
                 self.children.entry(parent.clone()).or_default().insert(check.name.clone());
             }
         }
+    }
+
+    /// Squelches, compiled. They could be read when they were set; a later version that refuses one leaves it without
+    /// effect.
+    pub fn index_squelches(&mut self, policy: &Policy, state: &State) {
+        let compiled = |squelch: &Squelch| {
+            let regex = RegexBuilder::new(&squelch.regex).size_limit(SQUELCH_SIZE_MAX).build().ok()?;
+            let every = squelch.every.as_ref().map(|every| Hours::parse(every, &policy.agent.zone));
+            Some((squelch.regex.clone(), Silence { regex, every: every.transpose().ok()? }))
+        };
+        self.squelches = state.squelches.values().filter_map(compiled).collect();
     }
 
     /// A check is gone.

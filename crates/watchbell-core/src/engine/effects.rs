@@ -23,6 +23,8 @@ pub struct Effects {
     pub results: Vec<ResultRecord>,
     /// Why an operator's input was not taken; the text says what to do.
     pub refused: Option<String>,
+    /// What an operator should know of an input that was taken.
+    pub warned: Option<String>,
 }
 
 /// Start this check.

@@ -64,6 +64,8 @@ pub enum Input {
         until: Option<Timestamp>,
         /// Meant to stay: the meta check does not complain of it.
         permanent: bool,
+        /// When it holds, as hours in the agent's zone; `None` is all the time.
+        every: Option<String>,
     },
     /// Lift a squelch.
     Unsquelch {

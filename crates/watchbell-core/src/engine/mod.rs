@@ -35,6 +35,7 @@ pub use effects::{Commit, Effects, ResultRecord, RunOrder, SendOrder};
 pub use input::{Input, Message};
 pub use world::{Meta, Past, Row, RowKey, State, Told, ToldKey, World};
 
+use crate::state::squelch::Squelch;
 use crate::{
     config::CheckPolicy,
     model::{Decision, Event, EventKind, EventState, Metric, Name, Outcome, Severity, Timestamp, Verdict},
@@ -129,7 +130,10 @@ impl<'w> Step<'w> {
             Input::Report { check, at, outcome } => self.as_of(at, |step| step.report(&check, *outcome)),
             Input::Delivered { id, receipt } => self.delivered(id, receipt),
             Input::DeliveryFailed { id, failure } => self.delivery_failed(id, &failure),
-            Input::Squelch { regex, reason, by, until, permanent } => self.squelch(regex, reason, by, until, permanent),
+            Input::Squelch { regex, reason, by, until, permanent, every } => {
+                let at = self.now;
+                self.squelch(Squelch { regex, reason, by, at, until, permanent, every });
+            }
             Input::Unsquelch { regex, by } => self.unsquelch(&regex, &by),
             Input::Acknowledge { fault, by, comment, until } => self.acknowledge(&fault, by, comment, until),
             Input::Unacknowledge { fault, by } => self.unacknowledge(&fault, &by),
@@ -154,7 +158,7 @@ impl Step<'_> {
                 Timer::Check(check) => self.due(&check, at),
                 Timer::Refresh(check) => self.overdue(&check),
                 Timer::Tell(fault) => self.reconcile(&fault, None),
-                Timer::Squelch(regex) => self.squelch_ends(&regex),
+                Timer::Squelch(regex) => self.squelch_turns(&regex),
                 Timer::Outbox(notifier) => drop(self.lanes.insert(notifier)),
                 Timer::Monitors => self.judge_monitors(),
                 Timer::Purge => self.purge(),

@@ -1,55 +1,88 @@
 //! What operators and scripts do: squelch, acknowledge, send a message.
 
-use super::{Message, Step, derived::Timer, world::RowKey};
+use super::{
+    Message, Step,
+    derived::{Silence, Timer},
+    world::RowKey,
+};
 use crate::{
     model::{Acknowledgement, EventKind, EventState, Name, Severity, Timestamp},
+    route::hours::Hours,
     state::squelch::Squelch,
 };
 use regex::RegexBuilder;
 
 /// A squelch's compiled regular expression may take this many bytes.
-const SQUELCH_SIZE_MAX: usize = 1 << 20;
+pub(super) const SQUELCH_SIZE_MAX: usize = 1 << 20;
+
+/// When a squelch ends, or its hours begin or end.
+pub(super) fn squelch_wakes(squelch: &Squelch, silence: Option<&Silence>, now: Timestamp) -> Option<Timestamp> {
+    let turns = silence.and_then(|s| s.every.as_ref()).and_then(|hours| hours.next_change(now));
+    squelch.until.into_iter().chain(turns).min()
+}
 
 impl Step<'_> {
     /// Keeps alerts quiet for the faults whose name matches.
-    pub(super) fn squelch(
-        &mut self,
-        regex: String,
-        reason: String,
-        by: String,
-        until: Option<Timestamp>,
-        permanent: bool,
-    ) {
-        let compiled = match RegexBuilder::new(&regex).size_limit(SQUELCH_SIZE_MAX).build() {
-            Ok(compiled) if !regex.is_empty() => compiled,
-            Ok(_) => {
-                return self.refuse("an empty regular expression would squelch everything; write `.` if you mean that");
-            }
-            Err(error) => {
-                let why = error.to_string();
-                let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-                return self.refuse(format!("`{regex}` is not a regular expression: {why}"));
-            }
+    pub(super) fn squelch(&mut self, mut squelch: Squelch) {
+        let silence = match self.silence(&squelch) {
+            Ok(silence) => silence,
+            Err(why) => return self.refuse(why),
         };
-        if until.is_some_and(|until| until <= self.now) {
-            return self.refuse("the squelch would end before it begins; give an end that is still to come");
+        squelch.every = silence.every.is_some().then(|| squelch.every.unwrap_or_default().trim().to_owned());
+        if silence.every.is_none() {
+            // One that comes again ends by itself each time.
+            let longest = self.world.policy.agent.squelch_max.filter(|_| !squelch.permanent);
+            squelch.until = squelch.until.or_else(|| longest.map(|longest| self.now + longest));
         }
-        if reason.trim().is_empty() {
-            return self.refuse("a squelch needs a reason: who finds it next week must know why it is there");
-        }
-        let until = until.or_else(|| {
-            let longest = self.world.policy.agent.squelch_max.filter(|_| !permanent)?;
-            Some(self.now + longest)
-        });
-        let name = Name::new(&regex);
-        let end = until.map_or_else(String::new, |at| format!(", until {at}"));
-        let text = format!("squelched by {by} because {reason}{end}");
-        self.world.derived.squelches.insert(regex.clone(), compiled);
-        self.world.derived.timers.set(Timer::Squelch(regex.clone()), until);
-        let squelch = Squelch { regex: regex.clone(), reason, by, at: self.now, until, permanent };
+        let regex = squelch.regex.clone();
+        let shortens = self.world.state.squelches.get(&regex).and_then(|old| squelch.shortens(old));
+        let end = squelch.until.map_or_else(String::new, |at| format!(", until {at}"));
+        let every = squelch.every.as_ref().map_or_else(String::new, |every| format!(", on {every}"));
+        let less = shortens.as_ref().map_or_else(String::new, |less| format!("; {less}"));
+        let text = format!("squelched by {} because {}{every}{end}{less}", squelch.by, squelch.reason);
+        self.fx.warned = shortens;
+        self.world.derived.timers.set(Timer::Squelch(regex.clone()), squelch_wakes(&squelch, Some(&silence), self.now));
+        self.world.derived.squelches.insert(regex.clone(), silence);
         self.world.state.squelches.insert(regex.clone(), squelch);
+        let name = Name::new(&regex);
         self.touch(RowKey::Squelch(regex));
         self.squelches_changed(&name, text);
+    }
+
+    /// A squelch, compiled; or why it can't be set.
+    fn silence(&self, squelch: &Squelch) -> Result<Silence, String> {
+        let compiled = RegexBuilder::new(&squelch.regex).size_limit(SQUELCH_SIZE_MAX).build();
+        let regex = compiled.map_err(|error| {
+            let why = error.to_string();
+            let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            format!("`{}` is not a regular expression: {why}", squelch.regex)
+        })?;
+        if squelch.regex.is_empty() {
+            let why = "an empty regular expression would squelch everything; write `.` if you mean that";
+            return Err(why.to_owned());
+        }
+        if squelch.until.is_some_and(|until| until <= self.now) {
+            return Err("the squelch would end before it begins; give an end that is still to come".to_owned());
+        }
+        if squelch.reason.trim().is_empty() {
+            return Err("a squelch needs a reason: who finds it next week must know why it is there".to_owned());
+        }
+        let Some(text) = &squelch.every else { return Ok(Silence { regex, every: None }) };
+        let hours = Hours::parse(text, &self.world.policy.agent.zone).map_err(|error| {
+            let hint = error.hint.map_or_else(String::new, |hint| format!("; {hint}"));
+            format!("the hours `{text}` can't be read: {}{hint}", error.message)
+        })?;
+        let opens = hours.next_open(self.now);
+        match opens {
+            Some(_) if hours.next_change(self.now).is_none() => {
+                Err(format!("the hours `{text}` never end: leave them out for a squelch that holds all the time"))
+            }
+            None => Err(format!("the hours `{text}` never begin; give a time of day that there is")),
+            Some(opens) if squelch.until.is_some_and(|until| until <= opens) => {
+                Err(format!("the squelch would end before its hours begin, at {opens}; let it last longer"))
+            }
+            Some(_) => Ok(Silence { regex, every: Some(hours) }),
+        }
     }
 
     /// Lifts a squelch: what is still critical and was not told is told now.
@@ -60,9 +93,19 @@ impl Step<'_> {
         self.lift(regex, format!("lifted by {by}"));
     }
 
-    /// A squelch ends by itself.
-    pub(super) fn squelch_ends(&mut self, regex: &str) {
-        self.lift(regex, "ended as planned".to_owned());
+    /// A squelch ends by itself, or the hours begin or end in which it holds.
+    pub(super) fn squelch_turns(&mut self, regex: &str) {
+        let Some(squelch) = self.world.state.squelches.get(regex) else { return };
+        if squelch.until.is_some_and(|until| until <= self.now) {
+            return self.lift(regex, "ended as planned".to_owned());
+        }
+        let silence = self.world.derived.squelches.get(regex);
+        let holds = silence.and_then(|s| s.every.as_ref()).is_some_and(|hours| hours.open_at(self.now));
+        let wakes = squelch_wakes(squelch, silence, self.now);
+        let until = wakes.map_or_else(String::new, |at| format!(" until {at}"));
+        let text = if holds { format!("holds again{until}") } else { format!("pauses{until}") };
+        self.world.derived.timers.set(Timer::Squelch(regex.to_owned()), wakes);
+        self.squelches_changed(&Name::new(regex), text);
     }
 
     fn lift(&mut self, regex: &str, text: String) {

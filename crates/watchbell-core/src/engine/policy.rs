@@ -1,6 +1,6 @@
 //! Adopting a config: at start and at a reload, policy and state are compared. State is keyed by full name.
 
-use super::{Step, derived::Timer, world::RowKey};
+use super::{Step, derived::Timer, operator::squelch_wakes, world::RowKey};
 use crate::{
     config::{CheckPolicy, Policy},
     model::{EventKind, EventState, Finding, Name, Severity},
@@ -53,7 +53,8 @@ impl Step<'_> {
     pub(super) fn restore_timers(&mut self) {
         let derived = &mut self.world.derived;
         for squelch in self.world.state.squelches.values() {
-            derived.timers.set(Timer::Squelch(squelch.regex.clone()), squelch.until);
+            let wakes = squelch_wakes(squelch, derived.squelches.get(&squelch.regex), self.now);
+            derived.timers.set(Timer::Squelch(squelch.regex.clone()), wakes);
         }
         let patience = self.world.policy.agent.monitor_patience;
         for name in &derived.monitors {
@@ -80,6 +81,7 @@ impl Step<'_> {
         let old = std::mem::replace(&mut self.world.policy, policy);
         let new = self.world.policy.clone();
         self.world.derived.index_policy(&new);
+        self.world.derived.index_squelches(&new, &self.world.state);
         let agent = new.agent.name.clone();
         let event = self.event(EventKind::Operator, EventState::Info, Severity::Info, &agent, |e| {
             let problems = new.faults.len();
@@ -104,6 +106,8 @@ impl Step<'_> {
             }
         }
         self.config_faults();
+        // Their hours are in the agent's zone.
+        self.restore_timers();
         self.reconcile_told();
         self.wake_outbox();
     }

@@ -95,7 +95,7 @@ impl Step<'_> {
 
     /// The squelch that matches a name.
     pub(super) fn squelched(&self, name: &Name) -> Option<Held> {
-        let matching = self.world.derived.squelches.iter().find(|(_, compiled)| compiled.is_match(name));
+        let matching = self.world.derived.squelches.iter().find(|(_, silence)| silence.holds(name, self.now));
         matching.map(|(regex, _)| Held::Squelch { regex: regex.clone() })
     }
 
@@ -442,7 +442,10 @@ impl Step<'_> {
 
     /// A squelch with its owner and reason: whoever reads the trail finds it long after the squelch is gone.
     fn squelch_said(&self, regex: &str) -> String {
-        let said = self.world.state.squelches.get(regex).map(|s| format!(", set by {}: {}", s.by, s.reason));
+        let said = self.world.state.squelches.get(regex).map(|s| {
+            let every = s.every.as_ref().map_or_else(String::new, |every| format!(", on {every}"));
+            format!("{every}, set by {}: {}", s.by, s.reason)
+        });
         format!("squelched by `{regex}`{}", said.unwrap_or_default())
     }
 

@@ -92,6 +92,11 @@ impl Stage<'_, '_> {
                 let found = self.world.as_ref().map_or(0, |w| w.running());
                 same("runs are under way", *wanted, found)
             }
+            Expect::Warned(text) => match &self.warned {
+                None => Err(Mismatch::new("there was no warning")),
+                Some(why) if text.as_ref().is_none_or(|text| why.contains(text)) => Ok(()),
+                Some(why) => Err(Mismatch::new(format!("the warning was: {why}"))),
+            },
             Expect::Refused(text) => match &self.refused {
                 None => Err(Mismatch::new("nothing was refused")),
                 Some(why) if text.as_ref().is_none_or(|text| why.contains(text)) => Ok(()),

@@ -31,7 +31,7 @@
 //! | `orders rows every 20s`, `orders rows none` | rows that keep coming; no more of them |
 //! | `source warehouse away "text"`, `source warehouse answers` | whether queries get an answer |
 //! | `report backup ok`, `report backup error "x"` | somebody reports on a passive check |
-//! | `squelch "REGEX" because "reason" for 2h by joe`, `unsquelch "REGEX"` | also `permanently` |
+//! | `squelch "REGEX" because "reason" for 2h by joe`, `unsquelch "REGEX"` | also `permanently`, `every "sat 02:00-04:00"` |
 //! | `ack disk "comment" for 1h by joe`, `unack disk` | |
 //! | `run disk` | run it now |
 //! | `send "text" to ops` | a message, as by `watchbell send`; also `as error`, `id "x"`, `about NAME` |
@@ -49,6 +49,7 @@
 //! | `expect event [problem] [FAULT] "text"`, `expect no event …` | one more event |
 //! | `expect queued 2`, `expect running 2` | deliveries that wait; runs under way |
 //! | `expect refused "text"` | why the last thing that somebody did was refused |
+//! | `expect warned "text"` | what somebody should know of what was taken |
 //! | `within 2m expect …` | the same, at the latest after this long; what follows happens when it was seen |
 
 mod expect;
@@ -167,22 +168,67 @@ enum When {
 #[derive(Clone, PartialEq, Debug)]
 enum Command {
     Wait,
-    Say { check: String, part: Option<String>, says: Says },
-    Report { check: String, finding: Result<Option<String>, Finds> },
-    Squelch { regex: String, reason: String, by: String, lasts: Option<Duration>, permanent: bool },
-    Unsquelch { regex: String, by: String },
-    Ack { fault: String, comment: String, by: String, lasts: Option<Duration> },
-    Unack { fault: String, by: String },
-    Run { check: String },
-    Source { name: String, problem: Option<String> },
-    Send { text: String, severity: Severity, to: Vec<String>, id: Option<String>, about: String },
-    Notifier { name: String, behaves: Behaves },
-    Stop { kindly: bool },
+    Say {
+        check: String,
+        part: Option<String>,
+        says: Says,
+    },
+    Report {
+        check: String,
+        finding: Result<Option<String>, Finds>,
+    },
+    Squelch {
+        regex: String,
+        reason: String,
+        by: String,
+        lasts: Option<Duration>,
+        permanent: bool,
+        every: Option<String>,
+    },
+    Unsquelch {
+        regex: String,
+        by: String,
+    },
+    Ack {
+        fault: String,
+        comment: String,
+        by: String,
+        lasts: Option<Duration>,
+    },
+    Unack {
+        fault: String,
+        by: String,
+    },
+    Run {
+        check: String,
+    },
+    Source {
+        name: String,
+        problem: Option<String>,
+    },
+    Send {
+        text: String,
+        severity: Severity,
+        to: Vec<String>,
+        id: Option<String>,
+        about: String,
+    },
+    Notifier {
+        name: String,
+        behaves: Behaves,
+    },
+    Stop {
+        kindly: bool,
+    },
     Begin,
-    Restart { kindly: bool },
+    Restart {
+        kindly: bool,
+    },
     Away(Duration),
     ClockJump(i64),
-    Reload { without: Vec<String> },
+    Reload {
+        without: Vec<String>,
+    },
     Config(usize),
     Expect(Expect),
 }
@@ -243,6 +289,7 @@ enum Expect {
     Queued(usize),
     Running(usize),
     Refused(Option<String>),
+    Warned(Option<String>),
 }
 
 #[derive(Clone, PartialEq, Debug, Default)]

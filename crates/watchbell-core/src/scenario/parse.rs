@@ -42,7 +42,7 @@ const ROWS_AT_ONCE_MAX: f64 = 100_000.0;
 const ROWS_EVERY_MIN: Duration = Duration::from_secs(1);
 const BEHAVIOURS: &[&str] = &["works", "fails", "refuses", "hangs", "resets", "answers", "takes"];
 const EXPECTATIONS: &[&str] =
-    &["deliver", "quiet", "fault", "held", "run", "event", "queued", "running", "refused", "no", "not"];
+    &["deliver", "quiet", "fault", "held", "run", "event", "queued", "running", "refused", "warned", "no", "not"];
 const RULES: &[&str] = &["squelch", "parent", "acknowledged", "flapping", "severity", "hours"];
 /// Who does things, if the line does not say.
 const SOMEBODY: &str = "somebody";
@@ -253,7 +253,8 @@ fn by(words: &mut Words) -> Parsed<String> {
 
 fn squelch(words: &mut Words) -> Parsed<Command> {
     let regex = words.text("a regular expression")?;
-    let (mut reason, mut who, mut lasts, mut permanent) = (String::new(), SOMEBODY.to_owned(), None, false);
+    let (mut reason, mut who, mut lasts) = (String::new(), SOMEBODY.to_owned(), None);
+    let (mut permanent, mut every) = (false, None);
     while let Some(word) = words.peek() {
         match word {
             "because" => {
@@ -265,11 +266,15 @@ fn squelch(words: &mut Words) -> Parsed<Command> {
                 lasts = Some(words.duration()?);
             }
             "by" => who = by(words)?,
+            "every" => {
+                words.take("every");
+                every = Some(words.text("hours such as `sat 02:00-04:00`")?);
+            }
             "permanently" => permanent = words.take("permanently"),
             _ => break,
         }
     }
-    Ok(Command::Squelch { regex, reason, by: who, lasts, permanent })
+    Ok(Command::Squelch { regex, reason, by: who, lasts, permanent, every })
 }
 
 fn ack(words: &mut Words) -> Parsed<Command> {
@@ -363,6 +368,7 @@ fn expect(words: &mut Words) -> Parsed<Expect> {
         ("queued", None) if !not => Expect::Queued(words.count()?),
         ("running", None) if !not => Expect::Running(words.count()?),
         ("refused", None) if !not => Expect::Refused(words.take_quoted()),
+        ("warned", None) if !not => Expect::Warned(words.take_quoted()),
         (other, _) => {
             let hint = nearest(other, EXPECTATIONS.iter().copied()).map(|near| format!("did you mean `{near}`?"));
             let hint = hint.or_else(|| Some(format!("what can be expected: {}", list(EXPECTATIONS))));

@@ -93,6 +93,7 @@ pub(super) struct Stage<'s, 'l> {
     keys_heard: BTreeSet<String>,
     pub events: Vec<(Event, bool)>,
     pub refused: Option<String>,
+    pub warned: Option<String>,
     line: usize,
     pub report: Report,
 }
@@ -119,6 +120,7 @@ impl<'s, 'l> Stage<'s, 'l> {
             keys_heard: BTreeSet::new(),
             events: Vec::new(),
             refused: None,
+            warned: None,
             line: 0,
             report: Report::default(),
         }
@@ -231,7 +233,7 @@ impl<'s, 'l> Stage<'s, 'l> {
         let now = self.now();
         let Some(world) = &mut self.world else { return };
         let mut effects = step(world, now, input);
-        self.refused = effects.refused.take();
+        (self.refused, self.warned) = (effects.refused.take(), effects.warned.take());
         self.commit(&mut effects);
         for order in effects.runs {
             self.run_begins(order);
@@ -470,8 +472,8 @@ impl<'s, 'l> Stage<'s, 'l> {
                 }
                 Input::Report { check, at: None, outcome: Box::new(outcome) }
             }
-            Command::Squelch { regex, reason, by, lasts, permanent } => {
-                Input::Squelch { regex, reason, by, until: until(&lasts), permanent }
+            Command::Squelch { regex, reason, by, lasts, permanent, every } => {
+                Input::Squelch { regex, reason, by, until: until(&lasts), permanent, every }
             }
             Command::Unsquelch { regex, by } => Input::Unsquelch { regex, by },
             Command::Ack { fault, comment, by, lasts } => {

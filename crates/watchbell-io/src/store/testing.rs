@@ -232,5 +232,6 @@ fn squelch(name: &Name, secs: i64) -> Squelch {
         at: at(secs),
         until: None,
         permanent: true,
+        every: Some("sat 02:00-04:00".into()),
     }
 }

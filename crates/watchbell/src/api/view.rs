@@ -44,7 +44,9 @@ pub struct Squelched(Vec<(String, Regex)>);
 impl Squelched {
     /// Those of a state.
     pub fn of(state: &State) -> Squelched {
-        Squelched::new(state.squelches.keys().cloned())
+        // One that comes again holds when the engine says so: that is on the fault.
+        let always = state.squelches.values().filter(|squelch| squelch.every.is_none());
+        Squelched::new(always.map(|squelch| squelch.regex.clone()))
     }
 
     /// From the texts of regular expressions; what is none matches nothing.
@@ -73,7 +75,10 @@ pub fn fault(policy: &Policy, state: &State, squelched: &Squelched, fault: &Faul
         since: fault.since,
         updated: fault.updated,
         told: told(state, fault),
-        squelched_by: squelched.by(&fault.name).map(str::to_owned),
+        squelched_by: squelched.by(&fault.name).map(str::to_owned).or_else(|| match &fault.held {
+            Some(Held::Squelch { regex }) => Some(regex.clone()),
+            _ => None,
+        }),
         acknowledged_by: fault.acknowledged.as_ref().map(|a| a.by.clone()),
         acknowledged: fault.acknowledged.as_ref().map(|a| AckView {
             by: a.by.clone(),
@@ -116,8 +121,9 @@ fn held(state: &State, fault: &Fault, held: &Held) -> HeldView {
     let till = |until: Option<Timestamp>| until.map_or_else(String::new, |at| format!(" until {at}"));
     match held {
         Held::Squelch { regex } => match state.squelches.get(regex) {
-            Some(Squelch { by, reason, until, .. }) => {
-                let text = format!("{by} squelched `{regex}`{}: {reason}", till(*until));
+            Some(Squelch { by, reason, until, every, .. }) => {
+                let every = every.as_ref().map_or_else(String::new, |every| format!(" on {every}"));
+                let text = format!("{by} squelched `{regex}`{every}{}: {reason}", till(*until));
                 HeldView { until: *until, ..view("squelch", text) }
             }
             None => view("squelch", format!("the squelch `{regex}` matches its name")),
@@ -305,6 +311,7 @@ pub fn squelch<'n>(squelch: &Squelch, faults: impl Iterator<Item = &'n Name>) ->
         at: squelch.at,
         until: squelch.until,
         permanent: squelch.permanent,
+        every: squelch.every.clone(),
         hides,
     }
 }

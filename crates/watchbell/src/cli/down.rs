@@ -82,6 +82,9 @@ impl Down {
         if let Some(why) = effects.refused {
             return Err(Trouble::Wrong(why));
         }
+        if let Some(warning) = effects.warned.take() {
+            ui::warn(&warning);
+        }
         opened.store.commit(&effects.take_commit(&world.state))?;
         let waiting = world.state.outbox.len();
         let later = match waiting {

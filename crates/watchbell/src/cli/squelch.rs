@@ -22,7 +22,8 @@ const SHOWN_MAX: usize = 10;
 #[command(
     after_help = "The regular expression is searched anywhere in names such as `//web-1/shop/disk#root`. What it \
                         hides now is shown first. A squelch without --for or --permanent stays until `watchbell \
-                        unsquelch`, or for as long as `squelch_max` of the config allows. Lifting it tells what is still \
+                        unsquelch`, or for as long as `squelch_max` of the config allows. With --every it comes again, as in --every \
+                        \"sat 02:00-04:00\", and holds in these hours only. Lifting it tells what is still \
                         critical."
 )]
 pub struct Args {
@@ -34,6 +35,9 @@ pub struct Args {
     /// For how long, such as `2h`
     #[arg(long = "for", value_name = "DURATION", value_parser = when::duration)]
     duration: Option<Duration>,
+    /// Only in these hours, in the agent's time zone, such as `sat 02:00-04:00`
+    #[arg(long, value_name = "HOURS")]
+    every: Option<String>,
     /// It is meant to stay
     #[arg(long, conflicts_with = "duration")]
     permanent: bool,
@@ -66,8 +70,12 @@ impl Args {
                         for_seconds: self.duration.map(|d| d.as_secs().max(1)),
                         until: None,
                         permanent: self.permanent,
+                        every: self.every.clone(),
                     };
-                    let _: Accepted = client.post(path::SQUELCHES, &request)?;
+                    let answer: Accepted = client.post(path::SQUELCHES, &request)?;
+                    if let Some(warning) = answer.warning {
+                        ui::warn(&warning);
+                    }
                     self.done();
                 }
             }
@@ -81,6 +89,7 @@ impl Args {
                         by,
                         until: self.duration.map(|d| clock::now() + d),
                         permanent: self.permanent,
+                        every: self.every.clone(),
                     })?;
                     self.done();
                 }
@@ -119,6 +128,7 @@ impl Args {
             (None, true) => "permanently".into(),
             (None, false) => "until it is lifted".into(),
         };
-        ui::note(&format!("squelched `{}` {until}", self.regex));
+        let every = self.every.as_ref().map_or_else(String::new, |every| format!(", on {}", every.trim()));
+        ui::note(&format!("squelched `{}` {until}{every}", self.regex));
     }
 }

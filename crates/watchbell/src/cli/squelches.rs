@@ -43,6 +43,7 @@ impl Args {
                 (None, true) => "permanent".into(),
                 (None, false) => "when lifted".into(),
             };
+            let ends = squelch.every.as_ref().map_or(ends.clone(), |every| format!("{ends}, on {every}"));
             table.row(vec![
                 when::ago(squelch.at, now).into(),
                 ends.into(),

@@ -245,7 +245,8 @@ impl Engine {
     fn step_at(&mut self, now: Timestamp, input: Input) -> Answer {
         self.health.inputs.fetch_add(1, Relaxed);
         let mut effects = step(&mut self.world, now, input);
-        let answer = Answer { refused: effects.refused.take(), events: effects.events.iter().map(|e| e.seq).collect() };
+        let events = effects.events.iter().map(|e| e.seq).collect();
+        let answer = Answer { refused: effects.refused.take(), warned: effects.warned.take(), events };
         if self.stopping {
             // Nothing new is begun; deliveries stay in the outbox for the next start.
             effects.runs.clear();

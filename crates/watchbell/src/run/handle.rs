@@ -48,6 +48,8 @@ pub struct Requests {
 pub struct Answer {
     /// Why it was not taken; the text says what to do.
     pub refused: Option<String>,
+    /// What whoever asked should know.
+    pub warned: Option<String>,
     /// The events it led to, by their place in the stream.
     pub events: Vec<u64>,
 }

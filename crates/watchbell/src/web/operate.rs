@@ -90,7 +90,7 @@ fn end(for_seconds: Option<u64>, until: Option<Timestamp>) -> Result<Option<Time
 
 async fn accepted<S: Grants>(shared: &Shared, permit: &Permit<S>, input: Input) -> Answer {
     let answer = submit(&shared.agent, permit, input).await?;
-    Ok(json(StatusCode::OK, &Accepted { events: answer.events }))
+    Ok(json(StatusCode::OK, &Accepted { events: answer.events, warning: answer.warned }))
 }
 
 /// The full name of a fault that stands.
@@ -121,6 +121,7 @@ pub async fn squelch(call: Call, permit: Permit<Operate>) -> Answer {
     let request: SquelchRequest = call.json().await?;
     word("regex", &request.regex)?;
     word("reason", &request.reason)?;
+    word("every", request.every.as_deref().unwrap_or_default())?;
     view::regex(&request.regex).map_err(|error| ApiError::bad(error, "mend the regular expression"))?;
     let input = Input::Squelch {
         regex: request.regex,
@@ -128,6 +129,7 @@ pub async fn squelch(call: Call, permit: Permit<Operate>) -> Answer {
         by: who(&permit, request.by)?,
         until: end(request.for_seconds, request.until)?,
         permanent: request.permanent,
+        every: request.every,
     };
     accepted(&shared, &permit, input).await
 }

@@ -130,6 +130,18 @@ async fn squelch_and_acknowledge() {
     assert_eq!(list[0]["regex"], "job");
     assert!(list[0]["until"].as_str().unwrap().ends_with('Z'), "{list}");
     assert_eq!(list[0]["by"], "somebody on this host");
+    // The answer says that less is kept quiet than was promised; one that comes again is listed with its hours.
+    let body = json!({"regex": "job", "reason": "weekly", "every": "sat 02:00-04:00"});
+    let (status, answer) = rig.post(path::SQUELCHES, body).await;
+    let warning = answer["warning"].as_str().unwrap_or_default();
+    assert!(
+        status == 200 && warning.contains("it takes the place of the squelch by somebody on this host"),
+        "{answer}"
+    );
+    let (_, list) = rig.get(path::SQUELCHES).await;
+    assert_eq!((&list[0]["every"], &list[0]["until"]), (&json!("sat 02:00-04:00"), &Value::Null));
+    let body = json!({"regex": "job", "reason": "weekly", "every": "sat 02:00-04:00"});
+    assert_eq!(rig.post(path::SQUELCHES, body).await.1["warning"], Value::Null);
     assert_eq!(rig.delete(path::SQUELCHES, &[("regex", "job"), ("by", "ann")]).await.0, 200);
     let (status, error) = rig.delete(path::SQUELCHES, &[("regex", "job")]).await;
     assert_eq!((status, error["error"].as_str()), (404, Some("there is no squelch `job`")));
@@ -191,6 +203,7 @@ async fn wrong_squelches_are_explained() {
             "an empty regular expression would squelch everything",
         ),
         (path::SQUELCHES, json!({"regex": "a", "reason": " "}), 422, "a squelch needs a reason: who finds it next"),
+        (path::SQUELCHES, json!({"regex": "a", "reason": "r", "every": "sat"}), 422, "the hours `sat` can't be read"),
         (path::SQUELCHES, json!({"regex": "a"}), 400, "missing field `reason`"),
         (path::SQUELCHES, json!({"regex": 1, "reason": "r"}), 400, "`regex`: invalid type: integer `1`"),
         (path::SQUELCHES, json!({"regex": "a", "reason": "r", "fr": 1}), 400, "unknown field `fr`, expected one of"),
