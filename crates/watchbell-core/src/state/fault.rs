@@ -66,6 +66,12 @@ impl Rules {
     }
 }
 
+/// Whether people would read something new.
+fn says_something_else(old: &Fault, new: &Fault) -> bool {
+    let as_bad = old.severity == new.severity && old.unknown == new.unknown;
+    !as_bad || !same_but_digits(&old.message, &new.message)
+}
+
 /// What one finding makes of a fault.
 pub fn seen(old: Option<&Fault>, finding: &Finding, rules: Rules, at: &Context<'_>) -> (Fault, Change) {
     let was_critical = old.is_some_and(|f| f.severity == Severity::Critical);
@@ -117,12 +123,7 @@ pub fn seen(old: Option<&Fault>, finding: &Finding, rules: Rules, at: &Context<'
     let change = match (rules.tells(old), rules.tells(&fault)) {
         (false, true) => Change::Hardened,
         (true, false) => Change::Softened,
-        _ if !same_but_digits(&old.message, &fault.message)
-            || old.severity != fault.severity
-            || old.unknown != fault.unknown =>
-        {
-            Change::Changed
-        }
+        _ if says_something_else(old, &fault) => Change::Changed,
         _ => Change::Same,
     };
     if matches!(change, Change::Hardened | Change::Softened) || (change == Change::Changed && rules.tells(&fault)) {
