@@ -390,7 +390,9 @@ fn read_schedule<P>(
 
 fn read_cron(r: &mut Reader<'_>) -> Option<Cron> {
     let text = r.string("cron")?;
-    match Cron::parse(&text) {
+    let flake = r.table.get("style").is_some_and(|style| style.value.value == Value::String("flake".to_owned()));
+    let parse = if flake { Cron::parse_flake } else { Cron::parse };
+    match parse(&text) {
         Ok(cron) if cron.never_fires() => {
             let problem = r.error("cron", format!("`{text}` names a day that no year has: it would never run"));
             problem.hint("check its day and month");

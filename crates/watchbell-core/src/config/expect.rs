@@ -5,6 +5,7 @@
 
 use super::{
     CheckPolicy, Problems, Reader,
+    formats::ERRORS_MAX,
     keys::EXPECT_KEYS,
     reader::nearest,
     tree::{FileId, Node, Span, Table, Value},
@@ -352,6 +353,9 @@ fn read_days(r: &mut Reader<'_>) -> Option<Days> {
     let before = r.problems.errors();
     let mut days = Days { weekdays: 0, holidays: false };
     for (piece, node, at) in pieces(&nodes) {
+        if r.problems.errors() - before >= ERRORS_MAX {
+            break;
+        }
         match days_of(&piece.to_ascii_lowercase()) {
             Ok(found) => {
                 days.weekdays |= found.weekdays;
@@ -449,6 +453,9 @@ fn read_numbers(r: &mut Reader<'_>, key: &'static str, most: u64) -> Option<u64>
     }
     let mut mask = 0;
     for (piece, node, at) in pieces(&texts) {
+        if r.problems.errors() - before >= ERRORS_MAX {
+            break;
+        }
         match numbers_of(&piece, key, most) {
             Ok(found) => mask |= found,
             Err((message, hint)) => {

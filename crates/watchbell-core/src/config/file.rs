@@ -20,8 +20,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 /// The file that speaks for the agent.
 pub const AGENT_FILE: &str = "watchbell.toml";
 
-/// How long one config file may be, in bytes; the shell reads no more of it. Ten thousand checks take a tenth.
-pub const FILE_SIZE_MAX: usize = 16 << 20;
+/// How long one config file may be, in bytes; the shell reads no more of it. Ten thousand checks take less than half of it.
+pub const FILE_SIZE_MAX: usize = 4 << 20;
 /// No config file is called so: faults of what `watchbell exec` ran are, and what is the agent's own.
 const RESERVED_STEMS: [&str; 5] = ["exec", "fleet", "flakes", "groups", "in"];
 
@@ -174,7 +174,7 @@ impl Parsed {
 
 /// What a file is that was named by hand and whose own name does not say: CIMAA's agent file, or else TOML.
 fn kind_by_content(problems: &Problems, file: FileId) -> FileKind {
-    let mut tried = Problems { files: problems.files.clone(), list: Vec::new() };
+    let mut tried = problems.clone();
     let cimaa = ini::parse(file, &mut tried).is_some_and(|ini| cimaa::is_agent_file(&ini));
     if cimaa { FileKind::Cimaa } else { FileKind::Toml }
 }
@@ -451,7 +451,9 @@ impl<P: Clone, N: Clone> Filler<'_, P, N> {
     fn agent(&mut self, entry: &Entry) {
         if self.cx.speaks_for_agent {
             // It was read before all other tables.
-            self.state.problems.list.append(&mut self.cx.agent_problems);
+            std::mem::take(&mut self.cx.agent_problems)
+                .into_iter()
+                .for_each(|problem| self.state.problems.add(problem));
             self.mark(&Subject::Agent);
         } else if self.state.cimaa_agent {
             self.state

@@ -26,9 +26,10 @@ use super::{
     agent::{self, AgentSettings, AgentState, Defaults, LoadOptions},
     check::{self, CheckContext},
     file::{self, FileContext, FileKind, FileState, InputFile, Parsed},
+    formats::cimaa,
     guard::guarded,
     keys::NOT_FLAKES,
-    tree::{Entry, Table, Value},
+    tree::{Entry, FileId, Span, Table, Value},
 };
 use crate::model::Name;
 use merged::Merged;
@@ -48,6 +49,8 @@ pub struct Config<P: 'static, N: 'static> {
     files: BTreeMap<String, FileState<P, N>>,
     agent: AgentState,
     agent_file: Option<String>,
+    /// CIMAA's agent file where there is a `watchbell.toml` too, which adds to it.
+    agent_beside: Option<String>,
     agent_good: bool,
     generation: u64,
 }
@@ -104,6 +107,7 @@ impl<P: Clone, N: Clone> Config<P, N> {
             files: BTreeMap::new(),
             agent,
             agent_file: None,
+            agent_beside: None,
             agent_good: false,
             generation: 0,
         }
@@ -144,28 +148,32 @@ impl<P: Clone, N: Clone> Config<P, N> {
     }
 
     /// Reads what the agent's file says of the agent, and adds to `parsed` every file for which that matters.
-    fn update_agent(&mut self, inputs: &[InputFile], parsed: &mut BTreeMap<String, Parsed>) -> Vec<Problem> {
-        let path = self.find_agent_file(inputs, parsed);
-        let moved = path != self.agent_file;
+    fn update_agent(&mut self, inputs: &[InputFile], parsed: &mut BTreeMap<String, Parsed>) -> AgentProblems {
+        let (path, beside) = self.find_agent_files(inputs, parsed);
+        let moved = (&path, &beside) != (&self.agent_file, &self.agent_beside);
         let before = self.agent.clone();
-        let mut problems = Vec::new();
-        if let Some(input) = inputs.iter().find(|input| Some(&input.path) == path.as_ref()) {
-            if moved || parsed.contains_key(&input.path) {
+        let mut problems = AgentProblems::default();
+        let find = |path: &Option<String>| inputs.iter().find(|input| Some(&input.path) == path.as_ref());
+        if let Some(main) = find(&path) {
+            let files: Vec<&InputFile> = [Some(main), find(&beside)].into_iter().flatten().collect();
+            if moved || files.iter().any(|input| parsed.contains_key(&input.path)) {
                 self.agent_good &= !moved;
-                let parsed = parsed.entry(input.path.clone()).or_insert_with(|| self.parse(input));
-                problems = match guarded(|| self.read_agent(parsed)) {
-                    Some((state, problems)) => self.take_agent(state, problems),
-                    None => {
-                        *parsed = file::unreadable(input);
-                        self.take_agent(None, Vec::new())
+                let text = |input: &&InputFile| parsed.remove(&input.path).unwrap_or_else(|| self.parse(input));
+                let mut texts: Vec<Parsed> = files.iter().map(text).collect();
+                if let [text, beside @ ..] = texts.as_mut_slice() {
+                    let read = guarded(|| self.read_agent(text, beside.first()));
+                    if read.is_none() {
+                        *text = file::unreadable(main);
                     }
-                };
+                    problems = self.take_agent(read.unwrap_or_default());
+                }
+                parsed.extend(files.iter().map(|input| input.path.clone()).zip(texts));
             }
         } else {
             self.agent = AgentState::new(&self.options);
             self.agent_good = false;
         }
-        self.agent_file = path;
+        (self.agent_file, self.agent_beside) = (path, beside);
         if moved || !self.agent.same_for_checks(&before) {
             for input in inputs {
                 parsed.entry(input.path.clone()).or_insert_with(|| self.parse(input));
@@ -178,8 +186,12 @@ impl<P: Clone, N: Clone> Config<P, N> {
         guarded(|| file::parse(input, &self.options)).unwrap_or_else(|| file::unreadable(input))
     }
 
-    /// `watchbell.toml`, else the first of CIMAA's agent files.
-    fn find_agent_file(&self, inputs: &[InputFile], parsed: &BTreeMap<String, Parsed>) -> Option<String> {
+    /// `watchbell.toml`, and the first of CIMAA's agent files beside it; or that alone.
+    fn find_agent_files(
+        &self,
+        inputs: &[InputFile],
+        parsed: &BTreeMap<String, Parsed>,
+    ) -> (Option<String>, Option<String>) {
         let is_cimaa_agent = |path: &str| match parsed.get(path) {
             // What it is can't be seen while it can't be read: it is what it was.
             Some(parsed) if parsed.tree.is_some() => parsed.cimaa_agent,
@@ -187,25 +199,38 @@ impl<P: Clone, N: Clone> Config<P, N> {
         };
         let mut paths: Vec<&str> = inputs.iter().map(|input| input.path.as_str()).collect();
         paths.sort_unstable();
-        let native = paths.iter().find(|path| FileKind::of(path) == Some(FileKind::Agent));
-        native.or_else(|| paths.iter().find(|path| is_cimaa_agent(path))).map(|path| (*path).to_owned())
+        let native =
+            paths.iter().find(|path| FileKind::of(path) == Some(FileKind::Agent)).map(|path| (*path).to_owned());
+        let cimaa = paths.iter().find(|path| is_cimaa_agent(path)).map(|path| (*path).to_owned());
+        if native.is_some() { (native, cimaa) } else { (cimaa, None) }
     }
 
-    /// The agent as its file has it, unless that can't be read, and problems with `[agent]`.
-    fn read_agent(&self, parsed: &mut Parsed) -> (Option<AgentState>, Vec<Problem>) {
-        let Some(tree) = &parsed.tree else { return (None, Vec::new()) };
-        let from = parsed.problems.list.len();
-        let old = parsed.kind == FileKind::Cimaa;
-        let mut state = match tree.get("agent").map(|entry| &entry.value) {
+    /// The agent as its files have it, unless they can't be read, and problems with `[agent]`.
+    fn read_agent(&self, parsed: &Parsed, beside: Option<&Parsed>) -> AgentRead {
+        let Some(tree) = &parsed.tree else { return AgentRead::default() };
+        // What it said goes on, if it ever said something.
+        if beside.is_some_and(|beside| beside.tree.is_none()) && self.agent_good {
+            return AgentRead::default();
+        }
+        let mut problems = Problems::none_of(parsed.problems.files.clone());
+        let other = beside.and_then(|beside| {
+            let file = beside.problems.files.first()?;
+            let id = problems.add_file(&file.path, &file.text);
+            Some(agent_table(beside.tree.as_ref()?)?.clone().in_file(id))
+        });
+        let old = parsed.kind == FileKind::Cimaa || other.is_some();
+        let entry = tree.get("agent").map(|entry| &entry.value);
+        if let Some(node) = entry.filter(|node| !matches!(node.value, Value::Table(_))) {
+            let message = format!("`agent` must be a table, this is {}", node.value.type_name());
+            problems.error(node.span, message).hint("write `[agent]` and its keys below");
+        }
+        let table = match (agent_table(tree).cloned(), other) {
+            (Some(table), Some(other)) => Some(table.with(other, cimaa::LISTS)),
+            (table, other) => table.or(other),
+        };
+        let mut state = match table {
             None => AgentState::new(&self.options),
-            Some(node) => match &node.value {
-                Value::Table(table) => agent::read(table, old, &self.options, &mut parsed.problems),
-                value => {
-                    let message = format!("`agent` must be a table, this is {}", value.type_name());
-                    parsed.problems.error(node.span, message).hint("write `[agent]` and its keys below");
-                    AgentState::new(&self.options)
-                }
-            },
+            Some(table) => agent::read(&table, old, &self.options, &mut problems),
         };
         state.flakes = match tree.get("flakes") {
             Some(entry) => {
@@ -213,15 +238,20 @@ impl<P: Clone, N: Clone> Config<P, N> {
             }
             None => Defaults::default(),
         };
-        state.settings.conf.extend(parsed.cimaa_conf.iter().map(|path| agent::join(&self.options.root, path)));
-        let problems = parsed.problems.list.split_off(from);
-        (Some(state), problems)
+        let is_wrong = |text: &Parsed| text.kind == FileKind::Cimaa && text.problems.errors() > 0;
+        let untranslated = is_wrong(parsed) || beside.is_some_and(is_wrong);
+        let folders = parsed.cimaa_conf.iter().chain(beside.iter().flat_map(|beside| &beside.cimaa_conf));
+        state.settings.conf.extend(folders.map(|path| agent::join(&self.options.root, path)));
+        let (main, beside) = problems.take_since(0).into_iter().partition(|p| p.span.file == FileId(0));
+        (Some(state), AgentProblems { main, beside: in_first_file(beside), untranslated })
     }
 
     /// With errors the agent stays what it was; at start what is right counts.
-    fn take_agent(&mut self, state: Option<AgentState>, problems: Vec<Problem>) -> Vec<Problem> {
+    fn take_agent(&mut self, (state, problems): AgentRead) -> AgentProblems {
+        let well =
+            !problems.untranslated && problems.main.iter().chain(&problems.beside).all(|p| p.level != Level::Error);
         match state {
-            Some(state) if !self.agent_good || problems.iter().all(|p| p.level != Level::Error) => {
+            Some(state) if !self.agent_good || well => {
                 self.agent = state;
                 self.agent_good = true;
             }
@@ -250,15 +280,20 @@ impl<P: Clone, N: Clone> Config<P, N> {
         input: &InputFile,
         parsed: Parsed,
         last: Option<FileState<P, N>>,
-        agent_problems: &mut Vec<Problem>,
+        agent_problems: &mut AgentProblems,
     ) -> FileState<P, N> {
-        let speaks_for_agent = self.agent_file.as_deref() == Some(input.path.as_str());
+        let is = |path: &Option<String>| path.as_deref() == Some(input.path.as_str());
+        let (main, beside) = (is(&self.agent_file), is(&self.agent_beside));
         let cx = FileContext {
             kinds: self.kinds,
             agent: &self.agent,
             root: &self.options.root,
-            speaks_for_agent,
-            agent_problems: if speaks_for_agent { std::mem::take(agent_problems) } else { Vec::new() },
+            speaks_for_agent: main || beside,
+            agent_problems: match (main, beside) {
+                (true, _) => std::mem::take(&mut agent_problems.main),
+                (_, true) => std::mem::take(&mut agent_problems.beside),
+                _ => Vec::new(),
+            },
             generation: self.generation,
         };
         // Reading may take parts of what was there before, and then stop half-way.
@@ -307,6 +342,37 @@ impl<P: Clone, N: Clone> Config<P, N> {
             files: self.files.iter().map(|(path, file)| loaded_file(path, file)).collect(),
         }
     }
+}
+
+/// What is wrong with `[agent]`, in each of the files that speak of it.
+#[derive(Default)]
+struct AgentProblems {
+    main: Vec<Problem>,
+    beside: Vec<Problem>,
+    /// Something was wrong with it before it was translated, which was reported with the file.
+    untranslated: bool,
+}
+
+/// The agent, if it could be read, and what is wrong with it.
+type AgentRead = (Option<AgentState>, AgentProblems);
+
+fn agent_table(tree: &Table) -> Option<&Table> {
+    match &tree.get("agent")?.value.value {
+        Value::Table(table) => Some(table),
+        _ => None,
+    }
+}
+
+/// Problems of the second of two files as those of a file that is read alone.
+fn in_first_file(problems: Vec<Problem>) -> Vec<Problem> {
+    let first = |span: Span| Span { file: FileId(0), ..span };
+    let alone = |mut problem: Problem| {
+        problem.related =
+            problem.related.filter(|(span, _)| span.file == problem.span.file).map(|(s, text)| (first(s), text));
+        problem.span = first(problem.span);
+        problem
+    };
+    problems.into_iter().map(alone).collect()
 }
 
 fn loaded_file<P, N>(path: &str, file: &FileState<P, N>) -> LoadedFile {

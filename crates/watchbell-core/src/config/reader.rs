@@ -10,6 +10,9 @@ use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 /// The longest time that can be configured: a hundred years. What is counted with it stays within its type.
 pub const DURATION_MAX: Duration = Duration::from_secs(36_600 * 86_400);
 
+/// So many unknown keys of one table are told; each is compared with all that are known.
+const UNKNOWN_KEYS_MAX: usize = 50;
+
 /// Reads one table. Each method reads one key; a missing key is `None` without a problem (the `require_…`
 /// forms report it); a wrong value is a problem and `None`. Call [`Reader::finish`] at the end, or let the
 /// caller do it: it reports every key that is in no key list.
@@ -357,10 +360,13 @@ impl<'a> Reader<'a> {
 
     /// The same with a say in what to do about a key that looks like no known one.
     pub fn finish_with(self, hint: impl Fn(&str) -> Option<String>) {
-        for entry in &self.table.entries {
-            if self.known.iter().any(|k| k.name == entry.key) {
-                continue;
-            }
+        let unknown = self.table.entries.iter().filter(|entry| self.known.iter().all(|k| k.name != entry.key));
+        let unknown: Vec<&Entry> = unknown.collect();
+        if let Some(entry) = unknown.get(UNKNOWN_KEYS_MAX) {
+            let message = format!("{} has {} more such keys", self.title, unknown.len() - UNKNOWN_KEYS_MAX);
+            self.problems.error(entry.key_span, message).hint("mend those above it first");
+        }
+        for entry in unknown.into_iter().take(UNKNOWN_KEYS_MAX) {
             let near = nearest(&entry.key, self.known.iter().map(|k| k.name));
             let secret = near.is_some_and(|near| self.may_be_secret(near));
             let problem = self.problems.error(entry.key_span, format!("{} has no key `{}`", self.title, entry.key));
@@ -417,6 +423,10 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 
 /// The candidate nearest to a word, if one is near enough to be what was meant.
 pub fn nearest<'n>(word: &str, candidates: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    // Comparing takes as long as both are long, one times the other.
+    if word.len() > NEAREST_LEN_MAX {
+        return None;
+    }
     let length = word.chars().count();
     let limit = (length / 3).max(1);
     let may_be_near = |c: &&str| c.len() <= 4 * (length + limit) && c.chars().count().abs_diff(length) <= limit;
@@ -438,6 +448,9 @@ pub fn nearest<'n>(word: &str, candidates: impl Iterator<Item = &'n str>) -> Opt
     }
     best.or(same_start).map(|(_, candidate)| candidate)
 }
+
+/// For longer words, in bytes, nothing near is looked for.
+const NEAREST_LEN_MAX: usize = 200;
 
 /// Words that begin with as many equal letters are taken to be meant for each other.
 const COMMON_START_MIN: usize = 4;

@@ -6,12 +6,13 @@
 use super::{
     Level, Problem, Problems, SourceFile,
     guard::guarded,
+    problem::boundary,
     secret,
     tree::{FileId, Span},
 };
 use annotate_snippets::{AnnotationKind, Group, Level as Style, Origin, Renderer, Snippet};
 use serde_json::{Value, json};
-use std::{borrow::Cow, ops::Range};
+use std::{borrow::Cow, collections::BTreeSet, ops::Range};
 
 /// Columns that a rendered line of the file may take before its ends are cut.
 const WIDTH_MAX: usize = 120;
@@ -19,45 +20,119 @@ const WIDTH_MAX: usize = 120;
 const MASK: &str = "***";
 /// Longest source line in JSON, in characters.
 const SOURCE_LINE_MAX: usize = 1000;
+/// A line of a file that is longer, in bytes, is not shown: of one problem in it nobody would see where, and what of it
+/// is secret could only be seen from its start.
+const LINE_BYTES_MAX: usize = 4000;
 
 /// All problems for people: message, file, line, column, the line itself, and what to do.
 pub fn render(problems: &Problems, color: bool) -> String {
+    let shown = Shown::of(problems);
     let mut out = String::new();
     for problem in &problems.list {
         if !out.is_empty() {
             out.push('\n');
         }
-        out.push_str(&render_one(problems, problem, color));
+        out.push_str(&shown.render_one(problem, color));
     }
     out
 }
 
 /// One problem, ending in a line end.
 pub fn render_one(problems: &Problems, problem: &Problem, color: bool) -> String {
-    guarded(|| drawn(problems, problem, color)).unwrap_or_else(|| summary_line(problems, problem) + "\n")
+    Shown::of(problems).render_one(problem, color)
 }
 
-fn drawn(problems: &Problems, problem: &Problem, color: bool) -> String {
-    let renderer = if color { Renderer::styled() } else { Renderer::plain() }.term_width(WIDTH_MAX);
-    let level = match problem.level {
-        Level::Error => Style::ERROR,
-        Level::Warning => Style::WARNING,
-    };
-    let mut group = Group::with_title(level.primary_title(clean(&problem.message)));
-    if let Some(place) = Place::of(problems, problem.span, problem.masked) {
-        group = place.add_to(group, AnnotationKind::Primary, None);
+/// Problems with what must be known of all of them before one may be shown.
+pub(super) struct Shown<'a> {
+    problems: &'a Problems,
+    /// Where those stand whose lines hold secrets.
+    masked: BTreeSet<(FileId, usize)>,
+}
+
+impl<'a> Shown<'a> {
+    pub(super) fn of(problems: &'a Problems) -> Shown<'a> {
+        let masked = problems.list.iter().filter(|p| p.masked).map(|p| (p.span.file, p.span.start));
+        Shown { problems, masked: masked.chain(problems.masked.iter().copied()).collect() }
     }
-    if let Some((span, label)) = &problem.related
-        && let Some(place) = Place::of(problems, *span, problem.masked)
-    {
-        group = place.add_to(group, AnnotationKind::Context, Some(clean(label)));
+
+    pub(super) fn render_one(&self, problem: &Problem, color: bool) -> String {
+        guarded(|| self.drawn(problem, color)).unwrap_or_else(|| summary_line(self.problems, problem) + "\n")
     }
-    if let Some(hint) = &problem.hint {
-        group = group.element(Style::HELP.with_name("hint").message(clean(hint)));
+
+    fn drawn(&self, problem: &Problem, color: bool) -> String {
+        let renderer = if color { Renderer::styled() } else { Renderer::plain() }.term_width(WIDTH_MAX);
+        let level = match problem.level {
+            Level::Error => Style::ERROR,
+            Level::Warning => Style::WARNING,
+        };
+        let mut group = Group::with_title(level.primary_title(clean(&problem.message)));
+        if let Some(place) = self.place(problem.span, problem.masked) {
+            group = place.add_to(group, AnnotationKind::Primary, None);
+        }
+        if let Some((span, label)) = &problem.related
+            && let Some(place) = self.place(*span, problem.masked)
+        {
+            group = place.add_to(group, AnnotationKind::Context, Some(clean(label)));
+        }
+        if let Some(hint) = &problem.hint {
+            group = group.element(Style::HELP.with_name("hint").message(clean(hint)));
+        }
+        let mut text = renderer.render(&[group]);
+        text.push('\n');
+        text
     }
-    let mut text = renderer.render(&[group]);
-    text.push('\n');
-    text
+
+    fn to_json(&self, problem: &Problem) -> Value {
+        let mut object = self.span_to_json(problem.span, problem.masked);
+        object["level"] = json!(problem.level);
+        object["message"] = json!(problem.message);
+        object["hint"] = json!(problem.hint);
+        object["related"] = match &problem.related {
+            None => Value::Null,
+            Some((span, label)) => {
+                let mut related = self.span_to_json(*span, problem.masked);
+                related["message"] = json!(label);
+                related
+            }
+        };
+        object
+    }
+
+    fn span_to_json(&self, span: Span, masked: bool) -> Value {
+        let problems = self.problems;
+        let Some(file) = problems.files.get(span.file.0 as usize) else { return json!({}) };
+        let (line, column) = problems.position(span);
+        let (end_line, end_column) = problems.position(Span { start: span.end, ..span });
+        json!({
+            "file": file.path, "line": line, "column": column, "end_line": end_line, "end_column": end_column,
+            "source_line": self.line_shown(span, masked),
+        })
+    }
+
+    fn line_shown(&self, span: Span, masked: bool) -> Option<String> {
+        self.place(span, masked)?.line.map(|line| line.chars().take(SOURCE_LINE_MAX).collect())
+    }
+
+    /// The line of a span; what is secret in it is masked, or else what `masked` says.
+    fn place(&self, span: Span, masked: bool) -> Option<Place<'a>> {
+        let file = self.problems.files.get(span.file.0 as usize)?;
+        let position = self.problems.position(span);
+        let Some(range) = line_range(&file.text, span.start) else {
+            return Some(Place { file, position, line: None, marked: 0..0 });
+        };
+        let masked = masked || self.holds_a_secret(span.file, &range);
+        let line = &file.text[range.clone()];
+        let start = boundary(line, span.start.saturating_sub(range.start));
+        let end = boundary(line, span.end.saturating_sub(range.start)).max(start);
+        Some(Place { file, position, line: Some(Cow::Borrowed(line)), marked: start..end }.masked_if(masked))
+    }
+
+    /// Whether a line is not to be shown: by how it looks, or because a problem knows of a secret in it.
+    fn holds_a_secret(&self, file: FileId, line: &Range<usize>) -> bool {
+        let text = self.problems.files.get(file.0 as usize).and_then(|f| f.text.get(line.clone()));
+        text.is_some_and(secret::may_stand_in)
+            || self.masked.range((file, line.start)..=(file, line.end)).next().is_some()
+    }
 }
 
 /// `file:line:column: message`, on one line.
@@ -76,77 +151,39 @@ pub fn summary_line(problems: &Problems, problem: &Problem) -> String {
 /// All problems as a JSON array of `level, file, line, column, end_line, end_column, message, hint,
 /// source_line, related`. Lines and columns count from 1, columns in characters; the end is exclusive.
 pub fn to_json(problems: &Problems) -> Value {
-    problems.list.iter().map(|p| problem_to_json(problems, p)).collect()
+    let shown = Shown::of(problems);
+    problems.list.iter().map(|p| shown.to_json(p)).collect()
 }
 
-fn problem_to_json(problems: &Problems, problem: &Problem) -> Value {
-    let mut object = span_to_json(problems, problem.span, problem.masked);
-    object["level"] = json!(problem.level);
-    object["message"] = json!(problem.message);
-    object["hint"] = json!(problem.hint);
-    object["related"] = match &problem.related {
-        None => Value::Null,
-        Some((span, label)) => {
-            let mut related = span_to_json(problems, *span, problem.masked);
-            related["message"] = json!(label);
-            related
-        }
-    };
-    object
-}
-
-/// The line that a problem is about, cut to what a screen may show, without what is secret in it.
+/// The line that a problem is about, cut to what a screen may show, without what is secret in it. `None` where there is
+/// none, or one that is too long.
 pub fn source_line(problems: &Problems, problem: &Problem) -> Option<String> {
-    line_shown(problems, problem.span, problem.masked)
-}
-
-fn line_shown(problems: &Problems, span: Span, masked: bool) -> Option<String> {
-    Place::of(problems, span, masked).map(|place| place.line.chars().take(SOURCE_LINE_MAX).collect())
-}
-
-fn span_to_json(problems: &Problems, span: Span, masked: bool) -> Value {
-    let Some(file) = problems.files.get(span.file.0 as usize) else { return json!({}) };
-    let (line, column) = problems.position(span);
-    let (end_line, end_column) = problems.position(Span { start: span.end, ..span });
-    json!({
-        "file": file.path, "line": line, "column": column, "end_line": end_line, "end_column": end_column,
-        "source_line": line_shown(problems, span, masked),
-    })
+    Shown::of(problems).line_shown(problem.span, problem.masked)
 }
 
 /// One line of one file with the part that is meant.
 struct Place<'a> {
     file: &'a SourceFile,
-    line_number: usize,
-    line: Cow<'a, str>,
+    /// Line and column.
+    position: (usize, usize),
+    /// `None`: it is too long.
+    line: Option<Cow<'a, str>>,
     marked: Range<usize>,
 }
 
 impl<'a> Place<'a> {
-    /// The line of a span; what is secret in it is masked, or else what `masked` says.
-    fn of(problems: &'a Problems, span: Span, masked: bool) -> Option<Place<'a>> {
-        let file = problems.files.get(span.file.0 as usize)?;
-        let range = line_range(&file.text, span.start);
-        let masked = masked || holds_a_secret(problems, span.file, &range);
-        let line = &file.text[range.clone()];
-        let start = boundary(line, span.start.saturating_sub(range.start));
-        let end = boundary(line, span.end.saturating_sub(range.start)).max(start);
-        let line_number = problems.position(span).0;
-        let place = Place { file, line_number, line: Cow::Borrowed(line), marked: start..end };
-        Some(if masked { place.masked() } else { place })
-    }
-
     /// The same with what stands behind the first `=` or `:` hidden; all of it where none stands behind a key.
-    fn masked(self) -> Place<'a> {
-        let lead = self.line.len() - self.line.trim_start().len();
-        let key = self.line.find(['=', ':']).filter(|at| !self.line[..*at].trim().contains(char::is_whitespace));
+    fn masked_if(self, masked: bool) -> Place<'a> {
+        let Some(line) = self.line.as_deref().filter(|_| masked) else { return self };
+        let lead = line.len() - line.trim_start().len();
+        let key = line.find(['=', ':']).filter(|at| !line[..*at].trim().contains(char::is_whitespace));
         let (visible, key_end) = match key {
-            Some(at) => (format!("{} ", &self.line[..=at]), at),
-            None => (self.line[..lead].to_owned(), 0),
+            Some(at) => (format!("{} ", &line[..=at]), at),
+            None => (line[..lead].to_owned(), 0),
         };
         let mask = visible.len()..visible.len() + MASK.len();
         let marked = if self.marked.end <= key_end { self.marked } else { mask };
-        Place { line: Cow::Owned(visible + MASK), marked, ..self }
+        Place { line: Some(Cow::Owned(visible + MASK)), marked, ..self }
     }
 
     fn add_to(self, group: Group<'a>, kind: AnnotationKind, label: Option<String>) -> Group<'a> {
@@ -154,34 +191,23 @@ impl<'a> Place<'a> {
         if self.file.text.is_empty() {
             return group.element(Origin::path(path));
         }
+        let (number, column) = self.position;
+        let Some(line) = self.line else {
+            return group.element(Origin::path(path).line(number).char_column(column));
+        };
         let annotation = kind.span(self.marked).label(label);
-        group.element(Snippet::source(self.line).line_start(self.line_number).path(path).annotation(annotation))
+        group.element(Snippet::source(line).line_start(number).path(path).annotation(annotation))
     }
 }
 
-/// Whether a line is not to be shown: by how it looks, or because another problem knows of a secret in it.
-fn holds_a_secret(problems: &Problems, file: FileId, line: &Range<usize>) -> bool {
-    let inside = |span: Span| span.file == file && line.start <= span.start && span.start <= line.end;
-    let text = problems.files.get(file.0 as usize).and_then(|f| f.text.get(line.clone()));
-    text.is_some_and(secret::may_stand_in) || problems.list.iter().any(|p| p.masked && inside(p.span))
-}
-
-/// The line that holds a byte, without its line end.
-fn line_range(text: &str, at: usize) -> Range<usize> {
+/// The line that holds a byte, without its line end; `None` for one that is longer than [`LINE_BYTES_MAX`].
+fn line_range(text: &str, at: usize) -> Option<Range<usize>> {
     let at = boundary(text, at);
-    let start = text[..at].rfind('\n').map_or(0, |i| i + 1);
-    let end = text[at..].find('\n').map_or(text.len(), |i| at + i);
+    let (first, last) = (boundary(text, at.saturating_sub(LINE_BYTES_MAX)), boundary(text, at + LINE_BYTES_MAX));
+    let start = text[first..at].rfind('\n').map(|i| first + i + 1).or((first == 0).then_some(0))?;
+    let end = text[at..last].find('\n').map(|i| at + i).or((last == text.len()).then_some(last))?;
     let end = if text[start..end].ends_with('\r') { end - 1 } else { end };
-    start..end.max(start)
-}
-
-/// The last character boundary at or before a byte.
-fn boundary(text: &str, at: usize) -> usize {
-    let mut at = at.min(text.len());
-    while !text.is_char_boundary(at) {
-        at -= 1;
-    }
-    at
+    (end - start <= LINE_BYTES_MAX).then_some(start..end.max(start))
 }
 
 /// Text from a file, safe to print: control characters other than line ends are shown, not obeyed.
@@ -255,6 +281,19 @@ error: `retry` must be from 0 to 1000, this is -1
             assert!(out.contains(line), "{text:?}\n{out}");
             assert!(!out.contains(['\u{1b}', '\r', '\t']), "{out:?}");
             assert!(out.lines().all(|l| l.chars().count() <= WIDTH_MAX + 10), "{out}");
+        }
+    }
+
+    /// A line of which nobody sees the start on a screen is not shown, only where it is: it may hold a secret.
+    #[test]
+    fn lines_that_are_too_long() {
+        for (before, after) in [(LINE_BYTES_MAX, 1), (1, LINE_BYTES_MAX), (1 << 20, 1 << 20)] {
+            let text = format!("a\ntoken = {}{}", "é".repeat(before), "b".repeat(after));
+            let p = problems(&text, 10 + 2 * before, 11 + 2 * before);
+            let out = render(&p, false);
+            assert!(out.contains(&format!("conf.d/web.toml:2:{}\n", before + 9)), "{out}");
+            assert!(!out.contains("token") && out.len() < 300, "{out}");
+            assert_eq!(to_json(&p)[0]["source_line"], Value::Null);
         }
     }
 

@@ -4,23 +4,44 @@
 //! Entries come in the order of the file, dates and times as the text that was written.
 
 use super::{
-    Problems, secret,
+    Problems,
+    problem::boundary,
+    secret,
     tree::{Entry, FileId, Node, Span, Table, Value},
 };
 use std::ops::Range;
 use toml::de::{DeInteger, DeTable, DeValue};
+use toml_parser::{
+    ParseError, Source,
+    parser::{Event, EventKind, RecursionGuard, parse_document},
+};
 
 /// At most this many syntax errors of one file are reported; those behind them are mostly echoes.
 pub const SYNTAX_ERRORS_MAX: usize = 20;
 
+/// A text with so many is no TOML: no more of it is read. Many a line brings several.
+const ERRORS_MAX: usize = 1000;
+
+/// How many lists and tables may stand in one another.
+pub const NESTING_MAX: u32 = 32;
+
+/// How many parts a key may have, as `a.b.c` has three.
+pub const KEY_PARTS_MAX: usize = 16;
+
 /// Parses a TOML file. `None` when it has syntax errors, each of which was reported.
 pub fn parse(text: &str, file: FileId, problems: &mut Problems) -> Option<Table> {
-    let (root, errors) = DeTable::parse_recoverable(text);
     let before = problems.errors();
+    let survey = survey(text);
+    if let Some((at, message)) = survey.deep {
+        let hint = "write it flatter; a key that holds dots stands in quotes";
+        problems.error(Span { file, start: at, end: at + 1 }, message).hint(hint);
+        return None;
+    }
+    let whole = text;
+    let text = &text[..survey.end];
+    let (root, errors) = DeTable::parse_recoverable(text);
     let mut places: Vec<_> = errors.iter().map(|e| (e.span().unwrap_or(0..0), e.message())).collect();
-    places.sort_by_key(|(span, _)| span.start);
-    // Errors after the first of a line come from the parser having lost its place.
-    places.dedup_by_key(|(span, _)| line_of(text, span.start).start);
+    first_of_each_line(text, &mut places);
     drop_echoes(text, &mut places);
     for (span, message) in places.into_iter().take(SYNTAX_ERRORS_MAX) {
         let line = &text[line_of(text, span.start)];
@@ -32,12 +53,74 @@ pub fn parse(text: &str, file: FileId, problems: &mut Problems) -> Option<Table>
             problem.mask().hint("write `{ env = \"NAME\" }` or `{ file = \"PATH\" }`, never the secret itself");
         }
     }
+    if problems.errors() == before && text.len() < whole.len() {
+        problems.error(Span { file, start: 0, end: 0 }, "this is not TOML");
+    }
     if problems.errors() > before {
         return None;
     }
     let converter = Converter { file, text };
     let table = converter.table(root.get_ref(), 0..0, problems);
     (problems.errors() == before).then_some(table)
+}
+
+/// What must be known of a text before a tree is made of it.
+struct Survey {
+    /// How far it is read: up to where it has too many errors.
+    end: usize,
+    /// The first place that is nested too deeply, and what is said of it. A tree that is would overflow the stack of
+    /// whoever walks it.
+    deep: Option<(usize, String)>,
+}
+
+fn survey(text: &str) -> Survey {
+    let (mut errors, mut deep, mut nested) = (Vec::new(), None, None);
+    let mut parts = 1;
+    let mut events = |event: Event| match event.kind() {
+        EventKind::SimpleKey | EventKind::Whitespace => {}
+        EventKind::KeySep => {
+            parts += 1;
+            if parts > KEY_PARTS_MAX {
+                deep.get_or_insert((event.span().start(), format!("a key has more than {KEY_PARTS_MAX} parts")));
+            }
+        }
+        _ => parts = 1,
+    };
+    let mut sink = |error: ParseError| {
+        let at = error.unexpected().or(error.context()).map_or(0, |span| span.start());
+        if error.description().starts_with("cannot recurse") {
+            nested.get_or_insert((at, format!("more than {NESTING_MAX} lists or tables stand in one another")));
+        }
+        if errors.len() < ERRORS_MAX {
+            errors.push(boundary(text, at));
+        }
+    };
+    let tokens = Source::new(text).lex().into_vec();
+    parse_document(&tokens, &mut RecursionGuard::new(&mut events, NESTING_MAX), &mut sink);
+    errors.sort_unstable();
+    let end = match (errors.first(), errors.get(ERRORS_MAX - 1)) {
+        (Some(first), Some(last)) => {
+            // A line that is cut would have an error more.
+            let start = text[..*last].rfind('\n').map_or(0, |at| at + 1);
+            if start > *first { start } else { *last }
+        }
+        _ => text.len(),
+    };
+    Survey { end, deep: deep.into_iter().chain(nested).min_by_key(|(at, _)| *at) }
+}
+
+/// Keeps the first error of each line, in order: those after it come from the parser having lost its place.
+fn first_of_each_line(text: &str, places: &mut Vec<(Range<usize>, &str)>) {
+    places.sort_by_key(|(span, _)| span.start);
+    let mut line_end: Option<usize> = None;
+    places.retain(|(span, _)| {
+        let known = line_end.is_some_and(|end| span.start <= end);
+        if !known {
+            let start = boundary(text, span.start);
+            line_end = Some(text[start..].find('\n').map_or(text.len(), |at| start + at));
+        }
+        !known
+    });
 }
 
 /// What the parser's messages mean to people, by how they start: (its message, ours, what to do). `{}` is
@@ -80,8 +163,6 @@ const SAYINGS: &[(&str, &str, &str)] = &[
         "there is a carriage return inside the line",
         "save the file with line ends of one sort",
     ),
-    ("recursion limit", "tables are nested too deeply", "nest less than 80 tables"),
-    ("cannot recurse further", "lists or tables are nested too deeply", "nest less than 80 of them"),
 ];
 
 fn report(text: &str, file: FileId, message: &str, span: Range<usize>, secret: bool, problems: &mut Problems) {
@@ -131,7 +212,9 @@ fn drop_echoes(text: &str, places: &mut Vec<(Range<usize>, &str)>) {
         if doubled && header(&text[line.clone()]).is_some() {
             doubled_table = Some(line.end);
         } else if doubled && let Some(start) = doubled_table {
-            return text[start..line.start].lines().any(|line| header(line).is_some());
+            let another = text[start..line.start].lines().any(|line| header(line).is_some());
+            doubled_table = (!another).then_some(line.start);
+            return another;
         }
         !echo
     });
@@ -342,6 +425,51 @@ mod tests {
             parse(text, file, &mut problems);
             let shown = format!("{}{}", crate::config::render(&problems, false), crate::config::to_json(&problems));
             assert!(!shown.contains("xoxb"), "{shown}");
+        }
+    }
+
+    /// What is no TOML at all is not read to its end: a tree or a list of errors as long as the text would take all memory.
+    #[test]
+    fn garbage_is_given_up() {
+        for (text, told) in [
+            ("=".repeat(200_000), 1),
+            ("[".repeat(200_000), 1),
+            ("]\n".repeat(100_000), SYNTAX_ERRORS_MAX),
+            (format!("a = 1\n{}", "x\n".repeat(100_000)), SYNTAX_ERRORS_MAX),
+            (format!("a = [{}]", "x,".repeat(100_000)), 1),
+            (format!("{}a = [{}", "a = x\n".repeat(3), "1\n".repeat(50_000)), 5),
+        ] {
+            assert_eq!(errors(&text).len(), told, "{}", &text[..20]);
+            assert!(survey(&text).end <= text.len());
+        }
+        let many = "x\n".repeat(100_000);
+        assert_eq!(survey(&many).end, 2 * (ERRORS_MAX - 1), "it stops at a line's start");
+    }
+
+    /// A tree as deep as a text can be long would overflow the stack of whoever walks it.
+    #[test]
+    fn depth_is_bounded() {
+        let nested = |n: usize| format!("a = {}1{}", "[".repeat(n), "]".repeat(n));
+        let tables = |n: usize| format!("a = {}1{}", "{ b = ".repeat(n), "}".repeat(n));
+        let parts = |n: usize| vec!["a"; n].join(".");
+        let most = NESTING_MAX as usize;
+        for (text, message) in [
+            (nested(most + 1), "more than 32 lists or tables stand in one another"),
+            (nested(200_000), "more than 32 lists or tables stand in one another"),
+            (tables(200_000), "more than 32 lists or tables stand in one another"),
+            (format!("{} = 1", parts(KEY_PARTS_MAX + 1)), "a key has more than 16 parts"),
+            (format!("[{}]", parts(200_000)), "a key has more than 16 parts"),
+            (format!("x = {{ {} = 1 }}", parts(200_000)), "a key has more than 16 parts"),
+        ] {
+            let found = errors(&text);
+            assert!(found.len() == 1 && found[0].contains(message), "{}: {found:?}", &text[..30]);
+        }
+        for text in
+            [nested(most), tables(most), format!("{} = 1.5", parts(KEY_PARTS_MAX)), format!("a = \"{}\"", parts(500))]
+        {
+            let mut problems = Problems::default();
+            let file = problems.add_file("a.toml", text.as_str());
+            assert!(parse(&text, file, &mut problems).is_some(), "{text}: {:?}", problems.list);
         }
     }
 

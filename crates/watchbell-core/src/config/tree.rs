@@ -88,7 +88,8 @@ pub struct Entry {
 }
 
 impl Node {
-    fn moved(&self, to: Span) -> Node {
+    /// The same, as if all of it stood at one place.
+    pub fn moved(&self, to: Span) -> Node {
         let value = match &self.value {
             Value::Array(nodes) => Value::Array(nodes.iter().map(|node| node.moved(to)).collect()),
             Value::Table(table) => Value::Table(table.moved(to)),
@@ -98,7 +99,55 @@ impl Node {
     }
 }
 
+impl Span {
+    fn in_file(self, file: FileId) -> Span {
+        Span { file, ..self }
+    }
+}
+
+impl Node {
+    fn in_file(self, file: FileId) -> Node {
+        let value = match self.value {
+            Value::Array(nodes) => Value::Array(nodes.into_iter().map(|node| node.in_file(file)).collect()),
+            Value::Table(table) => Value::Table(table.in_file(file)),
+            plain => plain,
+        };
+        Node { span: self.span.in_file(file), value }
+    }
+
+    /// One text, or a list.
+    fn into_list(self) -> Vec<Node> {
+        match self.value {
+            Value::Array(nodes) => nodes,
+            _ => vec![self],
+        }
+    }
+}
+
 impl Table {
+    /// The same, its places being those of another file.
+    pub fn in_file(self, file: FileId) -> Table {
+        let in_file = |e: Entry| Entry { key: e.key, key_span: e.key_span.in_file(file), value: e.value.in_file(file) };
+        Table { span: self.span.in_file(file), entries: self.entries.into_iter().map(in_file).collect() }
+    }
+
+    /// This with what another says besides: of keys that both have, this one's value counts; of `lists` both count.
+    pub fn with(mut self, other: Table, lists: &[&str]) -> Table {
+        for entry in other.entries {
+            let Some(known) = self.entries.iter_mut().find(|e| e.key == entry.key) else {
+                self.entries.push(entry);
+                continue;
+            };
+            if lists.contains(&known.key.as_str()) {
+                let span = known.value.span;
+                let mine = std::mem::replace(&mut known.value, Node { span, value: Value::Null });
+                let all = mine.into_list().into_iter().chain(entry.value.into_list()).collect();
+                known.value = Node { span, value: Value::Array(all) };
+            }
+        }
+        self
+    }
+
     /// The same, as if all of it stood at one place, which may be in another file.
     pub fn moved(&self, to: Span) -> Table {
         let moved = |e: &Entry| Entry { key: e.key.clone(), key_span: to, value: e.value.moved(to) };

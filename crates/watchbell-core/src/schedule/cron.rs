@@ -23,6 +23,7 @@ use jiff::{
     civil::{Date, DateTime},
     tz::{Offset, TimeZone},
 };
+use parse::Dialect;
 use std::fmt;
 
 /// How far ahead [`Cron::next_after`] looks. The longest wait in the calendar is 40 years (a 29 February on a given
@@ -116,7 +117,13 @@ impl Cron {
     ///
     /// A date that never comes (30 February) parses; see [`Cron::never_fires`].
     pub fn parse(text: &str) -> Result<Cron, CronError> {
-        parse::cron(text)
+        parse::cron(text, Dialect::Debian)
+    }
+
+    /// The same as a flake's own parser read it, which also took ranges that go round the end of their field (`22-3` is
+    /// 22, 23, 0, 1, 2 and 3), and `@anually`.
+    pub fn parse_flake(text: &str) -> Result<Cron, CronError> {
+        parse::cron(text, Dialect::Flake)
     }
 
     /// As it was written.

@@ -1,6 +1,7 @@
 //! What sources, notifiers and sinks share: HTTP clients, secrets, process spawning.
 
 pub mod aws;
+pub mod file;
 pub mod http;
 pub mod jq;
 pub mod mask;

@@ -8,8 +8,6 @@ use super::{
 use crate::run::config::Folder;
 use serde_json::json;
 use std::{
-    fs,
-    io::Read,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -112,12 +110,7 @@ fn loaded(place: &Place) -> Done<Setup> {
 
 fn read(file: &PathBuf) -> Done<Scenario> {
     let wrong = |why: String| Trouble::Wrong(format!("can't read `{}`: {why}", file.display()));
-    let mut text = String::new();
-    let opened = fs::File::open(file).map_err(|e| wrong(e.to_string()))?;
-    opened.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(|e| wrong(e.to_string()))?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(wrong(format!("it is longer than {} MiB", FILE_BYTES_MAX >> 20)));
-    }
+    let text = watchbell_io::shared::file::read(file, FILE_BYTES_MAX).map_err(wrong)?;
     Scenario::parse(&text).map_err(|errors| Trouble::Wrong(mistakes(file, &text, &errors)))
 }
 

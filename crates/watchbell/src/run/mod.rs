@@ -121,9 +121,7 @@ fn usable(folder: &Folder, loaded: &Loaded<Program, Channel>) -> Result<(), Stri
 
 /// The agent, once it can say what goes wrong.
 async fn serve(folder: Folder, read: Read, loaded: Loaded<Program, Channel>, logs: Missing) -> Result<(), String> {
-    for problem in &loaded.problems.list {
-        tracing::warn!("{}", watchbell_core::config::summary_line(&loaded.problems, problem));
-    }
+    reload::log_problems(&loaded.problems);
     let state = folder.root.join(&loaded.agent.state);
     let opened = Store::open(&state, &StoreOptions::at(clock::now()))
         .map_err(|error| format!("{error}\nhint: {}", error.hint()))?;

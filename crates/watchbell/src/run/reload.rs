@@ -20,7 +20,7 @@ use tokio::{
     time::sleep,
 };
 use watchbell_core::{
-    config::{Config, InputFile, Loaded, Policy},
+    config::{Config, InputFile, Loaded, Policy, Problems, summary_line},
     engine::Input,
     model::{Finding, Name, Severity},
 };
@@ -32,6 +32,8 @@ use watchbell_io::{
 
 /// A config that takes longer to be read than this is told of: meanwhile no change is taken over.
 const READ_WITHIN: Duration = Duration::from_secs(30);
+/// So many problems are logged of one reading of the config.
+const LOGGED_MAX: usize = 100;
 /// The part of the agent that follows its config, as its faults name it.
 const PART: &str = "reload";
 
@@ -76,6 +78,19 @@ impl Read {
             loaded = self.config.assemble();
         }
         loaded
+    }
+}
+
+/// Logs what is wrong, as far as a log may be filled with it.
+pub fn log_problems(problems: &Problems) {
+    for problem in problems.list.iter().take(LOGGED_MAX) {
+        tracing::warn!("{}", summary_line(problems, problem));
+    }
+    if problems.list.len() > LOGGED_MAX {
+        tracing::warn!(
+            "and {} more problems with the config; `watchbell validate` shows them",
+            problems.list.len() - LOGGED_MAX
+        );
     }
 }
 
@@ -166,9 +181,7 @@ impl Keeper {
             self.tell(Some(Finding::new(Severity::Critical, text))).await;
             return systemd::ready();
         };
-        for problem in &loaded.problems.list {
-            tracing::warn!("{}", watchbell_core::config::summary_line(&loaded.problems, problem));
-        }
+        log_problems(&loaded.problems);
         let before = self.kit.read().map(|kit| kit.sources.clone()).unwrap_or_default();
         let (policy, view, new_kit) = parts(loaded, &before);
         if let Ok(mut view_slot) = self.agent.config.write() {

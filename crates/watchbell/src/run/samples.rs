@@ -16,7 +16,9 @@ impl SampleLog {
         let Some(logger) = &self.logger else { return };
         for sample in samples {
             let line = serde_json::json!({
-                "timestamp": sample.at, "name": sample.name, "value": sample.value, "units": sample.unit,
+                "timestamp": sample.at, "name": sample.name, "value": sample.value,
+                // CIMAA's record has the field in any case.
+                "units": sample.unit.as_deref().unwrap_or_default(),
             });
             tracing::info!(target: crate::logs::SAMPLES, logger, "{line}");
         }
@@ -69,16 +71,18 @@ mod tests {
             at: Timestamp::from_secs(1_800),
             labels: std::collections::BTreeMap::new(),
         };
+        let bare = Sample { unit: None, ..sample.clone() };
         tracing::subscriber::with_default(tracing_subscriber::registry().with(lines.clone()), || {
             SampleLog::default().write(std::slice::from_ref(&sample));
-            SampleLog { logger: Some("numbers".into()) }.write(std::slice::from_ref(&sample));
+            SampleLog { logger: Some("numbers".into()) }.write(&[sample, bare]);
         });
         let lines = lines.0.lock().unwrap();
-        let [(head, text)] = lines.as_slice() else { panic!("{lines:?}") };
+        let [(head, text), (_, without)] = lines.as_slice() else { panic!("{lines:?}") };
         assert_eq!(head, "metrics logger=\"numbers\"");
         let expect = serde_json::json!({
             "timestamp": "1970-01-01T00:30:00Z", "name": "//h/web/disk#used", "value": 91.5, "units": "Percent",
         });
         assert_eq!(serde_json::from_str::<serde_json::Value>(text).unwrap(), expect);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(without).unwrap()["units"], "");
     }
 }

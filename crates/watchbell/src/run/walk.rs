@@ -7,15 +7,14 @@ use super::{
 };
 use std::{
     collections::BTreeSet,
-    fs::{self, Metadata, OpenOptions},
-    io::{self, Read},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    fs::{self, Metadata},
+    io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
-use watchbell_core::config::InputFile;
+use watchbell_core::config::{FILE_SIZE_MAX, InputFile};
+use watchbell_io::shared::file;
 
-/// A config file may be this long.
-const FILE_BYTES_MAX: u64 = 16 << 20;
 /// Folders below the config folder are read down to this depth.
 const DEPTH_MAX: usize = 32;
 /// So many files are read.
@@ -105,7 +104,7 @@ impl<'a> Walk<'a> {
             self.full = true;
             return;
         }
-        let input = self.input(path, read_text(path));
+        let input = self.input(path, file::read(path, FILE_SIZE_MAX as u64));
         self.files.push(input);
     }
 
@@ -161,27 +160,6 @@ fn list(folder: &Path) -> io::Result<Vec<Entry>> {
     entries.retain(|entry| !is_hidden(&entry.path));
     entries.sort_by(|a, b| (a.is_link, &a.path).cmp(&(b.is_link, &b.path)));
     Ok(entries)
-}
-
-fn read_text(path: &Path) -> Result<String, String> {
-    let not_regular = || "not a regular file".to_owned();
-    // Opening a device may already do something.
-    if !fs::metadata(path).map_err(|e| e.to_string())?.is_file() {
-        return Err(not_regular());
-    }
-    // Should a pipe have come in its place meanwhile, nobody may ever write to it.
-    let nonblock = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path).map_err(|e| e.to_string())?;
-    if !file.metadata().is_ok_and(|meta| meta.is_file()) {
-        return Err(not_regular());
-    }
-    let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(format!("it is longer than {} MiB", FILE_BYTES_MAX >> 20));
-    }
-    String::from_utf8(bytes)
-        .map_err(|e| format!("it is not UTF-8 text (byte {} is wrong)", e.utf8_error().valid_up_to()))
 }
 
 #[cfg(test)]

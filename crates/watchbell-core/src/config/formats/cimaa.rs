@@ -9,10 +9,12 @@ use super::{
     table_entry,
 };
 use crate::config::{
-    Level, Problem, Problems, Secret,
+    Level, Problem, Problems, Secret, Shape,
+    keys::AGENT_KEYS,
     reader::nearest,
     secret::names_one,
-    tree::{Node, Span, Table, Value},
+    toml,
+    tree::{Entry, Node, Span, Table, Value},
 };
 
 /// Part of `base_interval` that a run may take, where the file doesn't say.
@@ -28,7 +30,9 @@ pub const ALERTER: &str = "alerter";
 
 const AGENT_OPTIONS: &[&str] =
     &["directory", "name", "base_interval", "timeout", "alert_timeout", "logging", "sentry_dsn"];
-const AGENT_SECTIONS: &[&str] = &["agent", "database", "alerter", "metrics"];
+const AGENT_SECTIONS: &[&str] = &["agent", "database", "alerter", "metrics", OWN_SECTION];
+/// The section that says what CIMAA had no word for: the keys of a native `[agent]`.
+const OWN_SECTION: &str = "watchbell";
 const CHECK_OPTIONS: &[&str] = &["command", "interval", "retry", "retry_interval", "thresholds", "nagios_performance"];
 
 /// What a class of CIMAA's becomes here.
@@ -122,10 +126,10 @@ pub fn check_fault(path: &str, section: &str, reason: &str) -> String {
 }
 
 /// Whether this is the agent's own file, not a file of checks: it has a section `[agent]` that runs no command
-/// and either names the folder of check files or stands beside an alerter or a database.
+/// and either names the folder of check files or stands beside an alerter, a database or `[watchbell]`.
 pub fn is_agent_file(ini: &Ini) -> bool {
     ini.section("agent").is_some_and(|agent| {
-        let beside = ["alerter", "database"].iter().any(|name| ini.section(name).is_some());
+        let beside = ["alerter", "database", OWN_SECTION].iter().any(|name| ini.section(name).is_some());
         agent.item("command").is_none() && (agent.item("directory").is_some() || beside)
     })
 }
@@ -157,14 +161,72 @@ pub fn translate_agent(ini: &Ini, problems: &mut Problems) -> CimaaAgent {
         let all = Table { span, entries: vec![table_entry(ALERTER.to_owned(), span, notifier)] };
         root.entries.push(table_entry("notify".to_owned(), span, all));
     }
+    if let Some(section) = ini.section(OWN_SECTION) {
+        agent = own(section, problems).with(agent, LISTS);
+    }
     root.entries.insert(0, table_entry("agent".to_owned(), section.span, agent));
     let directory = text(section, "directory", problems);
-    if section.item("directory").is_none() {
+    let elsewhere = ini.section(OWN_SECTION).is_some_and(|own| own.item("conf").is_some());
+    if section.item("directory").is_none() && !elsewhere {
         problems
             .error(section.span, "`[agent]` has no `directory`")
             .hint("add `directory = PATH`, the folder of the check files");
     }
     CimaaAgent { root, directory }
+}
+
+/// Keys of `[agent]` whose values are lists: what two places say of them counts together.
+pub(in crate::config) const LISTS: &[&str] = &["notify", "on_result", "conf", "tokens"];
+
+/// `[watchbell]` as a native `[agent]`. A value is text as everywhere in such a file, a list of names has commas between
+/// them, and what begins as a TOML text, list or table does is one.
+fn own(section: &Section, problems: &mut Problems) -> Table {
+    let mut table = Table { span: section.span, entries: Vec::new() };
+    for item in &section.items {
+        let value = own_value(item, problems);
+        table.entries.push(Entry {
+            key: item.key.clone(),
+            key_span: item.key_span,
+            value: Node { span: item.span(), value },
+        });
+    }
+    table
+}
+
+fn own_value(item: &Item, problems: &mut Problems) -> Value {
+    let (text, span) = (item.value(), item.span());
+    let shape = AGENT_KEYS.iter().find(|key| key.name == item.key).map(|key| &key.shape);
+    let typed = matches!(shape, Some(Shape::Boolean | Shape::Integer | Shape::Number));
+    if typed || text.starts_with(['"', '\'', '[', '{']) {
+        return match toml_value(&text) {
+            Some(node) => node.moved(span).value,
+            None if typed => Value::String(text),
+            None => {
+                let problem = problems.error(span, format!("`{}` begins as TOML does, and is none", item.key));
+                problem.hint("write plain text, or a TOML text, list or table").masked |= names_one(&item.key);
+                Value::Null
+            }
+        };
+    }
+    match shape {
+        Some(Shape::Secret) => secret(text),
+        Some(Shape::Strings) => {
+            let names = text.split([',', '\n']).map(str::trim).filter(|name| !name.is_empty());
+            Value::Array(names.map(|name| Node { span, value: Value::String(name.to_owned()) }).collect())
+        }
+        _ => Value::String(text),
+    }
+}
+
+/// A value alone as TOML.
+fn toml_value(text: &str) -> Option<Node> {
+    let mut scratch = Problems::default();
+    let file = scratch.add_file("", format!("x = {text}"));
+    let table = toml::parse(&scratch.files[0].text.clone(), file, &mut scratch)?;
+    match table.entries.as_slice() {
+        [one] => Some(one.value.clone()),
+        _ => None,
+    }
 }
 
 fn secret(text: String) -> Value {
@@ -287,7 +349,11 @@ fn class<'i>(
     let section = ini.section(name)?;
     let (value, span) = required(section, "class", problems)?;
     let written = match value.rsplit_once('.') {
-        Some((module, class)) if !value.contains(':') => format!("{module}:{class}"),
+        Some((module, class)) if !value.contains(':') => {
+            // A module alone is the one class that it has.
+            let whole = classes.iter().find(|known| known.name.split(':').next() == Some(value.as_str()));
+            whole.map_or_else(|| format!("{module}:{class}"), |known| known.name.to_owned())
+        }
         _ => value.clone(),
     };
     let Some(class) = classes.iter().find(|class| class.name == written) else {
@@ -682,7 +748,7 @@ base_interval = 30
 logging = debug
 sentry_dsn = https://k:s@sentry.example.com/1
 [database]
-class = zc.cimaa.dynamodb:DB
+class = zc.cimaa.dynamodb
 region = us-east-1
 prefix = mon
 [alerter]
@@ -698,7 +764,7 @@ explicit_hash_key = 0
 ",
                 r#"{agent: {name: "web-1", base_interval: 30, timeout: 21, deliver_timeout: 6, log_level: "debug", sentry_dsn: *"https://k:s@sentry.example.com/1", metrics: "log", notify: ["alerter"]}, notify: {alerter: {kind: "pagerduty", style: "cimaa", key: *"k3y"}}}"#,
                 "/etc/cimaa.d",
-                r#"8:9 "zc.cimaa.dynamodb:DB" warning: DynamoDB comes with a later version; the agent's local store is used instead; hint: faults and squelches of other agents are not seen until then
+                r#"8:9 "zc.cimaa.dynamodb" warning: DynamoDB comes with a later version; the agent's local store is used instead; hint: faults and squelches of other agents are not seen until then
 16:9 "zc.cimaa.kinesis.Metrics" warning: Kinesis comes with a later version; metrics go to the log instead"#,
             ),
             (

@@ -4,6 +4,10 @@
 //! is there is for the loader to see. Everything the old grammar lays down is judged here, in its own words where it
 //! has such, all mistakes of a file at once. Two things are taken more kindly than by dwmon itself: `__EXTRA__` may be
 //! missing or empty, and comment lines may stand before the first section.
+//!
+//! dwmon looks for a section's name anywhere. So does this: a section's content may begin on the line of its name, and a
+//! name in the middle of a line opens the section that comes next if no line begins with it. Else it is part of the text
+//! that it stands in, as in a query that asks for it.
 
 use super::{ERRORS_MAX, TEXT_LEN_MAX, json};
 use crate::config::{
@@ -53,7 +57,8 @@ pub fn translate(file: FileId, name: &str, problems: &mut Problems) -> Option<Ta
 pub(in crate::config) fn requirement(span: Span, problems: &mut Problems) -> Option<Node> {
     let text = problems.files.get(span.file.0 as usize)?.text.get(span.start..span.end)?.to_owned();
     let before = problems.errors();
-    let mut line = Line { text: &text, span, problems, found: Default::default(), excused: [false; OPTIONS.len()] };
+    let mut line =
+        Line { text: &text, span, problems, found: Default::default(), excused: [false; OPTIONS.len()], unknown: 0 };
     line.options();
     line.missing();
     let table = line.table();
@@ -89,18 +94,26 @@ fn means_something(line: &str) -> bool {
     !line.is_empty() && !line.starts_with('#')
 }
 
-/// Which section a line opens, as well as can be told, and whether it says so as it must.
-fn section_of(line: &str) -> Option<(usize, bool)> {
-    if let Some(at) = SECTIONS.iter().position(|name| *name == line) {
-        return Some((at, true));
-    }
-    if let Some(at) = SECTIONS.iter().position(|name| line.starts_with(name) || line.ends_with(name)) {
-        return Some((at, false));
+/// How a line opens a section.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Opens {
+    /// It holds the section's name alone.
+    Alone,
+    /// Its content begins on the same line.
+    WithContent,
+    /// By a name that is misspelt.
+    Nearly,
+}
+
+/// Which section a line opens, as well as can be told.
+fn section_of(line: &str) -> Option<(usize, Opens)> {
+    if let Some(at) = SECTIONS.iter().position(|name| line.starts_with(name)) {
+        return Some((at, if line == SECTIONS[at] { Opens::Alone } else { Opens::WithContent }));
     }
     let framed =
         line.len() > 4 && line.starts_with("__") && line.ends_with("__") && !line.contains(char::is_whitespace);
     let near = nearest(&line.to_ascii_uppercase(), SECTIONS.iter().copied()).filter(|_| framed)?;
-    SECTIONS.iter().position(|name| *name == near).map(|at| (at, false))
+    SECTIONS.iter().position(|name| *name == near).map(|at| (at, Opens::Nearly))
 }
 
 impl Dwmon<'_> {
@@ -118,46 +131,55 @@ impl Dwmon<'_> {
         let text = self.text;
         // Editors on Windows write a byte order mark.
         let start = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+        let mut leads = [false; SECTIONS.len()];
+        lines(text, start, text.len()).filter_map(|(_, line)| section_of(line)).for_each(|(at, _)| leads[at] = true);
         let mut open: Option<usize> = None;
         let mut stray = None;
         for (at, line) in lines(text, start, text.len()) {
             let end = at + line.len();
+            let mut from = at;
             match section_of(line) {
                 None if open.is_none() && stray.is_none() && means_something(line) => stray = Some((at, end)),
+                // A name that is out of order and stands in a text is part of it.
+                Some((section, Opens::WithContent)) if open.map_or(0, |open| open + 1) != section => {}
                 None => {}
-                Some((section, well)) => {
-                    if let Some(known) = open.and_then(|open| self.sections[open].as_mut()) {
-                        known.end = at;
+                Some((section, opens)) => {
+                    let name = SECTIONS[section];
+                    let marker =
+                        if opens == Opens::Nearly { self.span(at, end) } else { self.span(at, at + name.len()) };
+                    if opens == Opens::Nearly {
+                        self.error(at, end, format!("there is no section `{line}`"))
+                            .hint(format!("did you mean `{name}`?"));
                     }
-                    let content = self.judge_marker(section, well, at, line);
-                    if self.judge_order(section, open, self.span(at, end)) {
-                        self.sections[section] =
-                            Some(Section { marker: self.span(at, end), start: content, end: text.len() });
-                        open = Some(section);
-                    } else {
+                    from = marker.end;
+                    if !self.begin(section, &mut open, marker) {
                         // What stands below a second one is nobody's.
-                        open = None;
                         stray = Some((at, at));
                     }
                 }
+            }
+            while let Some(next) = open.map(|open| open + 1).filter(|next| leads.get(*next) == Some(&false))
+                && let Some(found) = text[from..end].find(SECTIONS[next])
+            {
+                let marker = self.span(from + found, from + found + SECTIONS[next].len());
+                from = marker.end;
+                self.begin(next, &mut open, marker);
             }
         }
         self.judge_whole(stray.filter(|(start, end)| start != end));
     }
 
-    /// Where the content begins.
-    fn judge_marker(&mut self, section: usize, well: bool, at: usize, line: &str) -> usize {
-        let (name, end) = (SECTIONS[section], at + line.len());
-        if well {
-            return end;
+    /// Ends the section at hand and begins another, unless that was there already.
+    fn begin(&mut self, section: usize, open: &mut Option<usize>, marker: Span) -> bool {
+        if let Some(known) = open.and_then(|open| self.sections[open].as_mut()) {
+            known.end = marker.start;
         }
-        if line.contains(name) {
-            self.error(at, end, format!("`{name}` does not stand on a line of its own"))
-                .hint("put the rest of the line on the next one");
-            return if line.starts_with(name) { at + name.len() } else { end };
+        let may = self.judge_order(section, *open, marker);
+        if may {
+            self.sections[section] = Some(Section { marker, start: marker.end, end: self.text.len() });
         }
-        self.error(at, end, format!("there is no section `{line}`")).hint(format!("did you mean `{name}`?"));
-        end
+        *open = may.then_some(section);
+        may
     }
 
     /// Whether a section may begin here.
@@ -294,6 +316,8 @@ struct Line<'a> {
     found: [Option<(Span, Value)>; OPTIONS.len()],
     /// Options that stand there in a wrong way, which was reported.
     excused: [bool; OPTIONS.len()],
+    /// How many words it holds that are no options.
+    unknown: usize,
 }
 
 /// Words of a line, with their places in it.
@@ -334,7 +358,11 @@ impl Line<'_> {
         let text = self.text;
         let all = words(text);
         let mut next = 0;
+        let before = self.problems.errors();
         while let Some((at, word)) = all.get(next).copied() {
+            if self.problems.errors() - before >= ERRORS_MAX {
+                return;
+            }
             let own = next;
             next += 1;
             let begins = |word: &str| word.starts_with(|c: char| c.is_alphabetic() || c == '_' || c == '#');
@@ -428,16 +456,18 @@ impl Line<'_> {
             .hint("a number stands right behind its option, as in `MINNUM5`");
     }
 
+    /// dwmon looks for the words it knows, and reads past all others.
     fn unknown(&mut self, at: usize, name: &str) {
-        let near = nearest(name, OPTIONS.iter().copied());
-        if let Some(option) = near.and_then(|near| OPTIONS.iter().position(|option| *option == near)) {
-            self.excused[option] = true;
+        self.unknown += 1;
+        if self.unknown > ERRORS_MAX {
+            return;
         }
-        let hint = match near {
+        let hint = match nearest(name, OPTIONS.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("options are {}", OPTIONS.map(|option| format!("`{option}`")).join(", ")),
         };
-        self.error(at, at + name.len(), format!("there is no option `{name}`")).hint(hint);
+        let span = self.place(at, at + name.len());
+        self.problems.warning(span, format!("there is no option `{name}`, it is read past")).hint(hint);
     }
 
     fn nothing(&mut self, span: Span, name: &str, value: &str) -> Option<Value> {
@@ -648,6 +678,35 @@ __EXTRA__
         assert!(!holidays);
         let secs = e.lookback.as_secs();
         format!("{weekdays:x} {hours:x} {minutes:x} {secs} {} {}", min.unwrap_or(0), max.unwrap_or(0))
+    }
+
+    /// S2.1: dwmon looks for a section's name anywhere, and for the words of a line that it knows.
+    #[test]
+    fn as_dwmon_reads_it() {
+        let plain = translated(README);
+        for (text, query) in [
+            (README.replace("__SOURCE__\n", "__SOURCE__ "), QUERY.to_owned()),
+            (README.replace("__EXTRA__\n", "__EXTRA__").replace("__QUERY__\n", "__QUERY__ "), QUERY.to_owned()),
+            (README.replace("__REQUIREMENTS__\n# This is a comment\n", "__REQUIREMENTS__"), QUERY.to_owned()),
+            (
+                README.replace("SELECT\n", "SELECT '__SOURCE__', '__REQUIREMENTS__',\n"),
+                QUERY.replace("SELECT\n", "SELECT '__SOURCE__', '__REQUIREMENTS__',\n"),
+            ),
+            (README.replace("SELECT\n", "__EXTRA__ is\n"), QUERY.replace("SELECT\n", "__EXTRA__ is\n")),
+            (README.replace("# This is a comment\n", "").replace('\n', " "), QUERY.replace('\n', " ")),
+        ] {
+            let mut expect = plain.clone();
+            expect[0].1 = format!("{query:?}");
+            assert_eq!(translated(&text), expect, "{text}");
+        }
+        // Words that it does not know are read past, with a warning.
+        let (file, mut problems) = testing::file("a.dwmon", &README.replace(" MINNUM5", " URGENT PRIORITY5 MINNUM5"));
+        let root = translate(file, "a", &mut problems).unwrap();
+        assert_eq!(testing::shown(&Value::Table(root)).matches("min: 5").count(), 1);
+        let told: Vec<_> = problems.list.iter().map(|p| (p.level, p.message.as_str())).collect();
+        let told_of = |word| (crate::config::Level::Warning, format!("there is no option `{word}`, it is read past"));
+        let expect = [told_of("URGENT"), told_of("PRIORITY")];
+        assert_eq!(told, expect.each_ref().map(|(level, text)| (*level, text.as_str())));
     }
 
     /// S2.2: what a requirement line says, its options in any order.

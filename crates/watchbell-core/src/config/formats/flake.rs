@@ -40,11 +40,14 @@ const FIELDS: &[&str] = &[
 const CLOUDWATCH_FIELDS: &[&str] = &["flakeUnit", "flakeMetricNamespace", "flakeRegion"];
 
 /// The folder that a flake's command runs in: the one that holds the outermost folder named `flakes` on the
-/// file's path, else the config's root.
+/// file's path below the config's root, else the root. How the folders above are called, nobody who writes a config
+/// chooses.
 pub fn working_dir(path: &str, root: &str) -> String {
     let folders = path.rsplit_once('/').map_or("", |(folders, _)| folders);
-    let mut start = 0;
-    for part in folders.split('/') {
+    let root_slash = if root.ends_with('/') { root.to_owned() } else { format!("{root}/") };
+    // Folders that the config names stand elsewhere.
+    let mut start = if path.starts_with(&root_slash) { root_slash.len().min(folders.len()) } else { 0 };
+    for part in folders[start..].split('/') {
         if part == FLAKES_FOLDER {
             return match &path[..start] {
                 "" => ".".to_owned(),
@@ -503,7 +506,12 @@ mod tests {
             ("/srv/app/flakes/a.flake.json", "/srv/app", "/srv/app"),
             ("/srv/app/flakes/sub/flakes/a.flake.json", "/srv/app", "/srv/app"),
             ("/srv/app/conf/flakes/sub/a.flake.json", "/srv/app", "/srv/app/conf"),
-            ("/srv/flakes/conf/a.flake.json", "/srv/flakes/conf", "/srv"),
+            ("/srv/flakes/conf/a.flake.json", "/srv/flakes/conf", "/srv/flakes/conf"),
+            ("/srv/flakes/app/flakes/a.flake.json", "/srv/flakes/app", "/srv/flakes/app"),
+            ("/srv/flakes/a.flake.json", "/srv/flakes", "/srv/flakes"),
+            ("/srv/flakes/flakes/a.flake.json", "/srv/flakes", "/srv/flakes"),
+            ("/srv/appflakes/flakes/a.flake.json", "/srv/app", "/srv/appflakes"),
+            ("/other/flakes/a.flake.json", "/srv/app", "/other"),
             ("/flakes/a.flake.json", "/", "/"),
             ("/srv/app/a.flake.json", "/srv/app", "/srv/app"),
             ("/srv/app/my-flakes/a.flake.json", "/srv/app", "/srv/app"),

@@ -9,7 +9,7 @@ use super::{
     },
     Config,
     merged::{Merged, Place},
-    names::{Notified, Owner, circle, owners},
+    names::{Notified, Owner, owners},
 };
 use crate::model::Name;
 use std::{collections::BTreeMap, sync::Arc};
@@ -224,7 +224,7 @@ impl<P: Clone, N: Clone> Config<P, N> {
         let edges =
             checks.iter().filter(|c| !c.parents.is_empty()).map(|c| (c.name.clone(), c.parents.clone())).collect();
         for cycle in cycles(&edges) {
-            let (Some(first), Some(last)) = (cycle.first(), cycle.last()) else { continue };
+            let (first, last) = (&cycle.first, &cycle.last);
             let Ok(index) = checks.binary_search_by(|c| c.name.cmp(last)) else { continue };
             let check = &mut checks[index];
             check.parents.retain(|parent| parent != first);
@@ -236,7 +236,7 @@ impl<P: Clone, N: Clone> Config<P, N> {
             let Some(place) = self.place(&check.path, written.or(state.span)) else { continue };
             let subject = Subject::Check(state.section.clone(), last.clone());
             problems
-                .error(place, subject, format!("`parents` go in a circle: {}", circle(&cycle, first)))
+                .error(place, subject, format!("`parents` go in a circle: {}", cycle.shown))
                 .hint("a parent is what must work for this check to mean anything; remove one of these steps");
         }
     }

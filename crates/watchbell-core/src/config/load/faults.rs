@@ -3,15 +3,18 @@
 use super::{
     super::{
         ConfigFault, Level, Policy, Problem, Problems,
-        file::{self, FileKind, FileState, Subject},
+        file::{self, CheckState, FileKind, FileState, NotifierState, SourceState, Subject},
         formats::cimaa,
-        render::{render_one, summary_line},
+        render::{Shown, summary_line},
     },
     Config, FAULT_PROBLEMS_MAX,
     merged::Merged,
 };
-use crate::model::Name;
+use crate::{model::Name, wire::text::DETAIL_CHARS_MAX};
 use std::collections::BTreeMap;
+
+/// No fault of the config has a longer name, in bytes.
+pub(super) const FAULT_NAME_MAX: usize = 1000;
 
 impl<P: Clone, N: Clone> Config<P, N> {
     /// Every error is a fault of its own subject; and files that can't be read at all leave their mark.
@@ -23,17 +26,23 @@ impl<P: Clone, N: Clone> Config<P, N> {
             }
         }
         let mut faults: BTreeMap<Name, ConfigFault> = BTreeMap::new();
+        let shown_of_all = Shown::of(&problems.problems);
+        let mut things = Things::default();
         for ((path, subject), list) in by_subject {
             let Some(file) = self.files.get(path) else { continue };
+            if things.path != Some(path) {
+                things = Things::of(path, file);
+            }
             let name = self.fault_name(path, file, subject, policy);
-            let shown = list.iter().take(FAULT_PROBLEMS_MAX).map(|p| render_one(&problems.problems, p, false));
+            let shown = list.iter().take(FAULT_PROBLEMS_MAX).map(|p| shown_of_all.render_one(p, false));
             let mut detail = shown.collect::<Vec<_>>().join("\n");
             if list.len() > FAULT_PROBLEMS_MAX {
                 detail.push_str(&format!("\nand {} more\n", list.len() - FAULT_PROBLEMS_MAX));
             }
-            let message = self.fault_message(file, subject, &list, &problems.problems, policy);
+            let message = self.fault_message(file, &things, subject, &list, &problems.problems, policy);
             let notify = file_notify.get(path).cloned().unwrap_or_default();
             match faults.get_mut(&name) {
+                Some(fault) if fault.detail.len() > DETAIL_CHARS_MAX => {}
                 Some(fault) => {
                     fault.message = format!("{}; {message}", fault.message);
                     fault.detail = format!("{}\n{detail}", fault.detail);
@@ -66,7 +75,7 @@ impl<P: Clone, N: Clone> Config<P, N> {
 
     fn fault_name(&self, path: &str, file: &FileState<P, N>, subject: &Subject, policy: &Policy) -> Name {
         let prefix = file::prefix(&self.agent, path, file.kind);
-        match subject {
+        let named = match subject {
             Subject::File if matches!(file.kind, FileKind::Flake | FileKind::Dwmon) => {
                 Name::new(format!("{prefix}{}", path.rsplit('/').next().unwrap_or(path)))
             }
@@ -77,12 +86,15 @@ impl<P: Clone, N: Clone> Config<P, N> {
             Subject::Source(name) => Name::new(format!("{prefix}[source.{name}]")),
             Subject::Check(_, name) if policy.checks.contains_key(name) => name.part("config"),
             Subject::Check(_, name) => name.clone(),
-        }
+        };
+        // What is wrong with a name that is far too long is not told under it.
+        if named.len() > FAULT_NAME_MAX { Name::new(file::prefix(&self.agent, path, file.kind)) } else { named }
     }
 
     fn fault_message(
         &self,
         file: &FileState<P, N>,
+        things: &Things<'_, P, N>,
         subject: &Subject,
         list: &[&Problem],
         all: &Problems,
@@ -93,7 +105,7 @@ impl<P: Clone, N: Clone> Config<P, N> {
             match subject {
                 Subject::File if file.broken => return cimaa::file_fault(&file.absolute),
                 Subject::Check(section, name) => {
-                    let own = file.checks.iter().find(|c| c.name == *name).and_then(|c| c.reason.clone());
+                    let own = things.checks.get(name.as_str()).and_then(|c| c.reason.clone());
                     let reason = own.unwrap_or_else(|| first.message.clone());
                     return cimaa::check_fault(&file.absolute, section, &reason);
                 }
@@ -104,13 +116,44 @@ impl<P: Clone, N: Clone> Config<P, N> {
         if list.len() > 1 {
             message.push_str(&format!(" (and {} more)", list.len() - 1));
         }
-        message.push_str(consequence(file, subject, policy));
+        message.push_str(consequence(file, things, subject, policy));
         message
     }
 }
 
+/// What stands in one file, by name: thousands of them may be wrong.
+struct Things<'a, P, N> {
+    path: Option<&'a str>,
+    checks: BTreeMap<&'a str, &'a CheckState<P>>,
+    notifiers: BTreeMap<&'a str, &'a NotifierState<N>>,
+    sources: BTreeMap<&'a str, &'a SourceState>,
+}
+
+impl<P, N> Default for Things<'_, P, N> {
+    fn default() -> Self {
+        Things { path: None, checks: BTreeMap::new(), notifiers: BTreeMap::new(), sources: BTreeMap::new() }
+    }
+}
+
+impl<'a, P, N> Things<'a, P, N> {
+    /// Of several with one name the first.
+    fn of(path: &'a str, file: &'a FileState<P, N>) -> Things<'a, P, N> {
+        Things {
+            path: Some(path),
+            checks: file.checks.iter().rev().map(|c| (c.name.as_str(), c)).collect(),
+            notifiers: file.notifiers.iter().rev().map(|n| (n.name.as_str(), n)).collect(),
+            sources: file.sources.iter().rev().map(|s| (s.name.as_str(), s)).collect(),
+        }
+    }
+}
+
 /// What an error means for what runs, as the end of a fault's message.
-fn consequence<P, N>(file: &FileState<P, N>, subject: &Subject, policy: &Policy) -> &'static str {
+fn consequence<P, N>(
+    file: &FileState<P, N>,
+    things: &Things<'_, P, N>,
+    subject: &Subject,
+    policy: &Policy,
+) -> &'static str {
     match subject {
         Subject::File if file.kind == FileKind::Folder => "; what its files said before goes on",
         Subject::File
@@ -119,17 +162,17 @@ fn consequence<P, N>(file: &FileState<P, N>, subject: &Subject, policy: &Policy)
             "; nothing of this file is used"
         }
         Subject::File if file.broken => "; what the file said before goes on",
-        Subject::Check(_, name) => match file.checks.iter().find(|c| c.name == *name) {
+        Subject::Check(_, name) => match things.checks.get(name.as_str()) {
             Some(check) if check.good.is_none() || !policy.checks.contains_key(name) => "; the check does not run",
             Some(check) if !check.fresh => "; the check runs as it was before",
             _ => "",
         },
-        Subject::Notifier(name) => match file.notifiers.iter().find(|n| *n.name == **name) {
+        Subject::Notifier(name) => match things.notifiers.get(name.as_str()) {
             Some(notifier) if notifier.good.is_none() => "; nobody is told by it",
             Some(notifier) if !notifier.fresh => "; it tells as it did before",
             _ => "",
         },
-        Subject::Source(name) => match file.sources.iter().find(|s| *s.name == **name) {
+        Subject::Source(name) => match things.sources.get(name.as_str()) {
             Some(source) if source.good.is_none() => "; no query can be asked there",
             Some(source) if !source.fresh => "; it is asked as it was before",
             _ => "",

@@ -1,8 +1,10 @@
 //! The problems of all files in one list.
 
 use super::super::{
-    Problem, Problems,
+    Level, Problem, Problems,
     file::Subject,
+    problem::FILE_PROBLEMS_MAX,
+    refs::hint_for,
     tree::{FileId, Span},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,16 +25,46 @@ pub(super) struct Merged {
 
 impl Merged {
     pub(super) fn take(&mut self, path: &str, problems: &Problems, subjects: &[Subject]) {
-        for (problem, subject) in problems.list.iter().zip(subjects) {
+        let mut known: BTreeSet<&Subject> = BTreeSet::new();
+        let mut left_out: Vec<(&Problem, &Subject)> = Vec::new();
+        for (at, (problem, subject)) in problems.list.iter().zip(subjects).enumerate() {
+            let first = problem.level == Level::Error && known.insert(subject);
             let file = self.file(path, problems);
+            if at >= FILE_PROBLEMS_MAX && !first {
+                if problem.masked {
+                    self.problems.masked.insert((file, problem.span.start));
+                }
+                left_out.push((problem, subject));
+                continue;
+            }
             let mut problem = problem.clone();
             problem.span.file = file;
             if let Some((span, _)) = &mut problem.related {
                 span.file = file;
             }
-            self.problems.list.push(problem);
+            self.problems.add(problem);
             self.subjects.push((path.to_owned(), subject.clone()));
         }
+        self.count_the_rest(path, problems, &left_out);
+    }
+
+    /// One problem that stands for all that are not told.
+    fn count_the_rest(&mut self, path: &str, problems: &Problems, left_out: &[(&Problem, &Subject)]) {
+        let Some((worst, subject)) = left_out.iter().max_by_key(|(problem, _)| problem.level) else { return };
+        let span = Span { file: self.file(path, problems), ..worst.span };
+        let errors = left_out.iter().filter(|(problem, _)| problem.level == Level::Error).count();
+        let message = match (errors, left_out.len() - errors) {
+            (0, warnings) => format!("this file has {warnings} more warnings, which are not listed"),
+            (errors, warnings) => {
+                format!("this file has {errors} more errors and {warnings} more warnings, which are not listed")
+            }
+        };
+        self.subjects.push((path.to_owned(), (*subject).clone()));
+        let problem = match worst.level {
+            Level::Error => self.problems.error(span, message),
+            Level::Warning => self.problems.warning(span, message),
+        };
+        problem.hint("mend those that are listed first");
     }
 
     /// The id of a file in the merged list; texts are taken over only when there is something to show.
@@ -58,6 +90,16 @@ impl Merged {
         Span { file, ..place.span.unwrap_or_default() }
     }
 
+    /// What to do about a name that is unknown.
+    pub(super) fn hint_for<'n>(
+        &mut self,
+        table: &str,
+        word: &str,
+        names: impl Iterator<Item = &'n str> + Clone,
+    ) -> String {
+        if self.may_hint() { hint_for(table, word, names) } else { format!("add `[{table}.{word}]`, or name another") }
+    }
+
     /// Whether a hint may still be looked for.
     pub(super) fn may_hint(&mut self) -> bool {
         self.hints += 1;
@@ -65,13 +107,14 @@ impl Merged {
     }
 
     /// In the order of files and places.
-    pub(super) fn sorted(mut self) -> Problems {
-        let files = std::mem::take(&mut self.problems.files);
+    pub(super) fn sorted(self) -> Problems {
+        let mut problems = self.problems;
+        let files = &problems.files;
         let path = |file: FileId| files.get(file.0 as usize).map(|f| f.path.as_str());
-        self.problems.list.sort_by(|a, b| {
+        problems.list.sort_by(|a, b| {
             (path(a.span.file), a.span.start).cmp(&(path(b.span.file), b.span.start)).then(b.level.cmp(&a.level))
         });
-        Problems { files, list: self.problems.list }
+        problems
     }
 }
 

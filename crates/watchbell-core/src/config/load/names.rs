@@ -4,8 +4,8 @@ use super::{
     super::{
         Level, NotifierPolicy, Problem, SourcePolicy,
         file::{CheckState, NotifierState, SourceState, Subject},
-        refs::{Reference, cycles, hint_for},
-        tree::Span,
+        refs::{Reference, cycles},
+        tree::{FileId, Span},
     },
     Config,
     merged::{Merged, Place},
@@ -133,7 +133,7 @@ impl<P: Clone, N: Clone> Config<P, N> {
             None => {
                 let written = draft.and_then(|draft| draft.source.as_ref()).filter(|_| state.fresh);
                 let place = Place { span: written.map_or(place.span, |reference| Some(reference.span)), ..place };
-                let hint = hint_for("source", &lookback.source, sources.keys().map(Name::as_str));
+                let hint = problems.hint_for("source", &lookback.source, sources.keys().map(Name::as_str));
                 let message = format!("there is no source `{}`", lookback.source);
                 problems.error(place, subject.clone(), message).hint(hint);
                 false
@@ -159,19 +159,19 @@ impl<P: Clone, N: Clone> Config<P, N> {
             if owned.contains_key(reference.name.as_str()) {
                 next.insert(name.clone(), vec![Name::new(&reference.name)]);
             } else if let Some(place) = self.place(&at.0, if *fresh { Some(reference.span) } else { *span }) {
-                let hint = hint_for("notify", &reference.name, owned.keys().map(Name::as_str));
+                let hint = problems.hint_for("notify", &reference.name, owned.keys().map(Name::as_str));
                 let message = format!("there is no notifier `{}`", reference.name);
                 problems.error(place, Subject::Notifier(name.to_string()), message).hint(hint);
             }
         }
         for cycle in cycles(&next) {
-            let (Some(first), Some(last)) = (cycle.first(), cycle.last()) else { continue };
+            let last = &cycle.last;
             next.remove(last);
             let Some(at) = owned.get(last) else { continue };
             let span =
                 self.notifier(at).and_then(|n| if n.fresh { n.fallback.as_ref().map(|f| f.span) } else { n.span });
             let Some(place) = self.place(&at.0, span) else { continue };
-            let message = format!("`fallback` goes in a circle: {}", circle(&cycle, first));
+            let message = format!("`fallback` goes in a circle: {}", cycle.shown);
             let hint = "let the last of them have no `fallback`";
             problems.error(place, Subject::Notifier(last.to_string()), message).hint(hint);
         }
@@ -215,7 +215,7 @@ impl<P: Clone, N: Clone> Config<P, N> {
                 let place = if fresh { Place { span: Some(reference.span), ..place } } else { place };
                 let span = problems.span(place);
                 if problems.reported.insert((span.file, span.start, reference.name.clone())) {
-                    let hint = hint_for("notify", &reference.name, names.owned.keys().map(Name::as_str));
+                    let hint = problems.hint_for("notify", &reference.name, names.owned.keys().map(Name::as_str));
                     let message = format!("there is no notifier `{}`", reference.name);
                     problems.error(place, subject.clone(), message).hint(hint);
                 }
@@ -226,32 +226,36 @@ impl<P: Clone, N: Clone> Config<P, N> {
 
     /// The agent's `notify` and `on_result`.
     pub(super) fn resolve_agent(&self, names: &Notified<'_>, problems: &mut Merged) -> (Vec<Name>, Vec<Name>) {
-        let file = self.agent_file.as_ref().and_then(|path| Some((path, self.files.get(path)?)));
-        let Some((path, file)) = file else { return Default::default() };
-        let place = Place { path, problems: &file.problems, span: None };
-        // The references are those of the text as it is only if that text was taken.
-        let fresh = !file.broken && !file.subjects.iter().zip(&file.problems.list).any(is_agent_error);
-        let found = self.resolve(&self.agent.notify, names, place, fresh, &Subject::Agent, problems);
-        if self.agent.notify.is_empty() && !names.owned.is_empty() && !file.broken {
+        let Some((place, fresh)) = self.agent_place(self.agent_file.as_ref()) else { return Default::default() };
+        let broken = self.files.get(place.path).is_none_or(|file| file.broken);
+        if self.agent.notify.is_empty() && !names.owned.is_empty() && !broken {
             let span = problems.span(Place { span: self.agent.span.filter(|_| fresh), ..place });
-            problems.subjects.push((path.clone(), Subject::Agent));
+            problems.subjects.push((place.path.to_owned(), Subject::Agent));
             problems
                 .problems
                 .warning(span, "`[agent]` has no `notify`: what the agent finds wrong with itself and its config is told to no one")
                 .hint("add `notify = [\"NAME\"]` to `[agent]`");
         }
-        (found, self.resolve(&self.agent.on_result, names, place, fresh, &Subject::Agent, problems))
+        let mut resolve = |references: &[Reference]| {
+            let (main, beside): (Vec<_>, Vec<_>) = references.iter().cloned().partition(|r| r.span.file == FileId(0));
+            let mut found = self.resolve(&main, names, place, fresh, &Subject::Agent, problems);
+            if let Some((place, fresh)) = self.agent_place(self.agent_beside.as_ref()) {
+                let more = self.resolve(&beside, names, place, fresh, &Subject::Agent, problems);
+                found.extend(more.into_iter().filter(|name| !found.contains(name)).collect::<Vec<_>>());
+            }
+            found
+        };
+        (resolve(&self.agent.notify), resolve(&self.agent.on_result))
+    }
+
+    /// A file that speaks for the agent, and whether the agent's references are those of its text as it is.
+    fn agent_place<'a>(&'a self, path: Option<&'a String>) -> Option<(Place<'a>, bool)> {
+        let (path, file) = (path?, self.files.get(path?)?);
+        let fresh = !file.broken && !file.subjects.iter().zip(&file.problems.list).any(is_agent_error);
+        Some((Place { path, problems: &file.problems, span: None }, fresh))
     }
 }
 
 fn is_agent_error((subject, problem): (&Subject, &Problem)) -> bool {
     *subject == Subject::Agent && problem.level == Level::Error
-}
-
-/// `a → b → a`.
-pub(super) fn circle(cycle: &[Name], first: &Name) -> String {
-    let short = |name: &Name| format!("`{}`", name.rsplit('/').next().unwrap_or(name));
-    let mut words: Vec<_> = cycle.iter().map(short).collect();
-    words.push(short(first));
-    words.join(" → ")
 }

@@ -472,8 +472,14 @@ fn cimaa_agent_file() {
     assert_eq!(loaded.policy.checks["//host.example.com/app/disk"].timeout, Duration::from_secs(21));
 
     let both = load(&[("watchbell.toml", AGENT), files[0], files[1]]);
-    assert_eq!(names(&both), ["//web-1/app/disk"]);
-    assert!(both.problems.list.iter().any(|p| p.message.contains("another file speaks for the agent")));
+    assert_eq!(
+        (names(&both), both.problems.list.len()),
+        (vec!["//host.example.com/app/disk"], 1),
+        "{:?}",
+        both.problems.list
+    );
+    let three = load(&[("watchbell.toml", AGENT), files[0], ("z.cfg", agent)]);
+    assert!(three.problems.list.iter().any(|p| p.message.contains("another file speaks for the agent")));
 }
 
 #[test]
@@ -767,4 +773,76 @@ fn two_dwmon_files_with_one_stem() {
     let message =
         "b/orders.dwmon:1:1: there is another check named `orders` in `a/orders.dwmon`, which is used; this one is not";
     assert_eq!(faults(&loaded), [("//web-1/dwmon/orders#config", message)]);
+}
+
+/// A config with the kind that an `[alerter]` of CIMAA's becomes.
+fn config_with_log() -> Config<Program, Program> {
+    const WITH_LOG: Kinds<Program, Program> =
+        Kinds { checks: KINDS.checks, notifiers: &[kind("note", &[]), kind("log", &[])] };
+    Config { kinds: WITH_LOG, ..config() }
+}
+
+/// S3.1: an agent's file of CIMAA's says everything in a section of its own.
+#[test]
+fn an_agent_file_of_cimaas_that_says_everything() {
+    let token = "a".repeat(64);
+    let text = format!(
+        "[agent]\nname = old\ndirectory = checks\n[alerter]\nclass = zc.cimaa.stub:OutputAlerter\n[watchbell]\n\
+         state = data\nlisten = 127.0.0.1:9000\nnotify = ops, pager\ntime_zone = Europe/Berlin\nrunning_max = 7\n\
+         syslog = true\ncheck_log_size = 10MB\nsentry_dsn = https://k@example.com/1\nconf = more\n\
+         tokens = [{{ name = \"a\",\n  sha256 = \"{token}\" }}]\n"
+    );
+    let notify = "[notify.ops]\nkind = \"note\"\n[notify.pager]\nkind = \"note\"\n";
+    let loaded = reload(&mut config_with_log(), &[("agent.cfg", &text), ("ways.toml", notify)]);
+    assert_eq!(loaded.problems.list.iter().map(|p| p.message.as_str()).collect::<Vec<_>>(), Vec::<&str>::new());
+    let agent = &loaded.agent;
+    assert_eq!(loaded.policy.agent.name, "old".into());
+    assert_eq!(agent.state, "/etc/watchbell/data");
+    assert_eq!(agent.listen.as_deref(), Some("127.0.0.1:9000"));
+    assert_eq!(agent.conf, ["/etc/watchbell/more", "/etc/watchbell/checks"]);
+    assert_eq!((agent.log.syslog, agent.check_log.size_max_bytes, agent.tokens.len()), (true, 10_000_000, 1));
+    assert_eq!(agent.zone.iana_name(), Some("Europe/Berlin"));
+    assert!(agent.sentry_dsn.is_some());
+    assert_eq!(loaded.policy.agent.running_max, 7);
+    assert_eq!(loaded.policy.agent.notify, ["ops".into(), "pager".into(), "alerter".into()]);
+    // A mistake has its place there.
+    let wrong = load(&[("agent.cfg", "[agent]\ndirectory = c\n[watchbell]\nlisten = nowhere\nstat = x\n")]);
+    let told: Vec<String> =
+        wrong.problems.list.iter().map(|p| crate::config::summary_line(&wrong.problems, p)).collect();
+    assert!(told.iter().any(|t| t.starts_with("agent.cfg:4:10: `listen` is not an address")), "{told:?}");
+    assert!(told.iter().any(|t| t.starts_with("agent.cfg:5:1: ") && t.contains("no key `stat`")), "{told:?}");
+}
+
+/// S3.1: a `watchbell.toml` beside CIMAA's agent file adds to it, and nothing of either is lost.
+#[test]
+fn two_files_speak_for_the_agent() {
+    let cfg =
+        "[agent]\nname = old\ndirectory = checks\nbase_interval = 10\n[alerter]\nclass = zc.cimaa.stub:OutputAlerter\n";
+    let toml = "[agent]\nlisten = \"off\"\nnotify = [\"ops\"]\n[notify.ops]\nkind = \"note\"\n";
+    let mut config = config_with_log();
+    let loaded =
+        reload(&mut config, &[("agent.cfg", cfg), ("watchbell.toml", toml), ("app.cfg", "[a]\ncommand = a\n")]);
+    assert_eq!(loaded.problems.list, []);
+    assert_eq!((loaded.agent_file.as_deref(), names(&loaded)), (Some("watchbell.toml"), vec!["//old/app/a"]));
+    assert_eq!(loaded.policy.agent.notify, ["ops".into(), "alerter".into()]);
+    assert_eq!((loaded.agent.listen, loaded.agent.conf), (None, vec!["/etc/watchbell/checks".to_owned()]));
+    assert_eq!(loaded.policy.agent.base_interval, Duration::from_secs(10));
+    // Of what both say, the new file's counts; a mistake stands where it was made, and the agent stays as it was.
+    let named = format!("[agent]\nname = \"new\"\n{}", toml.replace("[agent]\n", ""));
+    let files = |cfg: &str, toml: &str| [("agent.cfg", cfg.to_owned()), ("watchbell.toml", toml.to_owned())];
+    let mut again = |cfg: &str, toml: &str| {
+        let files = files(cfg, toml);
+        let files: Vec<_> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+        reload(&mut config, &files)
+    };
+    assert_eq!(again(cfg, &named).policy.agent.name, "new".into());
+    let wrong = again(&cfg.replace("base_interval = 10", "base_interval = 0"), &named);
+    assert_eq!(wrong.policy.agent.base_interval, Duration::from_secs(10));
+    assert_eq!(faults(&wrong).iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["//new/agent/"]);
+    let broken = again("[agent\n", &named);
+    assert_eq!((broken.policy.agent.name, broken.policy.agent.notify.len()), ("new".into(), 2));
+    let wrong = again(&format!("{cfg}[watchbell]\nname = a b\n"), toml);
+    assert!(faults(&wrong)[0].1.starts_with("agent.cfg:8:8: the agent can't be called"), "{:?}", faults(&wrong));
+    // Without the new file the old one speaks for itself.
+    assert_eq!(reload(&mut config, &[("agent.cfg", cfg)]).agent_file.as_deref(), Some("agent.cfg"));
 }

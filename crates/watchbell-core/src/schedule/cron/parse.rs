@@ -51,6 +51,17 @@ const WORDS: [(&str, &str); 7] = [
 
 const ORDER: &str = "the five fields are minute, hour, day of the month, month, weekday";
 
+/// What a flake's own parser took beside that.
+const FLAKE_WORDS: [(&str, &str); 1] = [("@anually", "@annually")];
+
+/// Who wrote the line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Debian,
+    /// Ranges may go round the end of a field: `22-3`.
+    Flake,
+}
+
 type Parsed<T> = Result<T, CronError>;
 
 fn error<T>(offset: usize, message: String, hint: impl Into<String>) -> Parsed<T> {
@@ -87,13 +98,13 @@ impl<'t> Piece<'t> {
     }
 }
 
-pub(super) fn cron(text: &str) -> Parsed<Cron> {
+pub(super) fn cron(text: &str, dialect: Dialect) -> Parsed<Cron> {
     let fields: Vec<Piece<'_>> = words(text);
     let Some(first) = fields.first() else {
         return error(0, "the cron expression is empty".into(), ORDER);
     };
     if first.text.starts_with('@') {
-        return word(text, &fields);
+        return word(text, &fields, dialect);
     }
     let [minute, hour, day, month, weekday] = fields[..] else {
         let hint = match fields.len() {
@@ -106,11 +117,11 @@ pub(super) fn cron(text: &str) -> Parsed<Cron> {
     let stars = |field: Piece<'_>| field.text.starts_with(['*', '?']);
     Ok(Cron {
         text: text.trim().to_owned(),
-        minutes: plain(&MINUTE, minute)?,
-        hours: plain(&HOUR, hour)? as u32,
-        days: days(day)?,
-        months: plain(&MONTH, month)? as u16,
-        weekdays: weekdays(weekday)?,
+        minutes: plain(&MINUTE, minute, dialect)?,
+        hours: plain(&HOUR, hour, dialect)? as u32,
+        days: days(day, dialect)?,
+        months: plain(&MONTH, month, dialect)? as u16,
+        weekdays: weekdays(weekday, dialect)?,
         both: stars(day) || stars(weekday),
         fixed: !stars(minute) && !stars(hour),
     })
@@ -122,13 +133,18 @@ fn words(text: &str) -> Vec<Piece<'_>> {
 }
 
 /// `@daily` and its kind.
-fn word(text: &str, fields: &[Piece<'_>]) -> Parsed<Cron> {
+fn word(text: &str, fields: &[Piece<'_>], dialect: Dialect) -> Parsed<Cron> {
     let name = fields[0];
     if let Some(extra) = fields.get(1) {
         return error(extra.offset, format!("`{}` stands alone", name.text), "take out what follows it");
     }
-    if let Some((_, fields)) = WORDS.iter().find(|(word, _)| word.eq_ignore_ascii_case(name.text)) {
-        return Ok(Cron { text: name.text.to_owned(), ..cron(fields)? });
+    let meant = FLAKE_WORDS.iter().find(|(word, _)| word.eq_ignore_ascii_case(name.text)).map(|(_, meant)| *meant);
+    let known = meant.filter(|_| dialect == Dialect::Flake).unwrap_or(name.text);
+    if let Some((_, fields)) = WORDS.iter().find(|(word, _)| word.eq_ignore_ascii_case(known)) {
+        return Ok(Cron { text: name.text.to_owned(), ..cron(fields, dialect)? });
+    }
+    if let Some(meant) = meant {
+        return error(name.offset, format!("`{}` is no cron word", name.text), format!("did you mean `{meant}`?"));
     }
     let message = match name.text.to_ascii_lowercase().as_str() {
         "@reboot" => "`@reboot` is no time at which a check could be due".to_owned(),
@@ -143,11 +159,11 @@ fn word(text: &str, fields: &[Piece<'_>]) -> Parsed<Cron> {
 }
 
 /// A field of numbers, names, ranges and steps only: bit n for value n.
-fn plain(field: &Field, piece: Piece<'_>) -> Parsed<u64> {
-    piece.list().try_fold(0, |bits, item| Ok(bits | range(field, item)?))
+fn plain(field: &Field, piece: Piece<'_>, dialect: Dialect) -> Parsed<u64> {
+    piece.list().try_fold(0, |bits, item| Ok(bits | range(field, item, dialect)?))
 }
 
-fn days(piece: Piece<'_>) -> Parsed<Days> {
+fn days(piece: Piece<'_>, dialect: Dialect) -> Parsed<Days> {
     let mut days = Days::default();
     if piece.text == "?" {
         days.plain = u32::MAX << 1;
@@ -167,13 +183,13 @@ fn days(piece: Piece<'_>) -> Parsed<Days> {
         } else if let Some(day) = item.strip_end('W') {
             days.nearest |= 1 << value(&DAY, day)?;
         } else {
-            days.plain |= range(&DAY, item)? as u32;
+            days.plain |= range(&DAY, item, dialect)? as u32;
         }
     }
     Ok(days)
 }
 
-fn weekdays(piece: Piece<'_>) -> Parsed<Weekdays> {
+fn weekdays(piece: Piece<'_>, dialect: Dialect) -> Parsed<Weekdays> {
     let mut weekdays = Weekdays::default();
     if piece.text == "?" {
         weekdays.plain = 0x7f;
@@ -193,7 +209,7 @@ fn weekdays(piece: Piece<'_>) -> Parsed<Weekdays> {
         } else if let Some(day) = item.strip_end('L') {
             weekdays.last |= 1 << (value(&WEEKDAY, day)? % 7);
         } else {
-            let bits = range(&WEEKDAY, item)?;
+            let bits = range(&WEEKDAY, item, dialect)?;
             weekdays.plain |= (bits | bits >> 7) as u8 & 0x7f;
         }
     }
@@ -201,42 +217,63 @@ fn weekdays(piece: Piece<'_>) -> Parsed<Weekdays> {
 }
 
 /// `*`, `5`, `1-5`, and each with a step.
-fn range(field: &Field, item: Piece<'_>) -> Parsed<u64> {
+fn range(field: &Field, item: Piece<'_>, dialect: Dialect) -> Parsed<u64> {
     let (base, step) = match item.split_once('/') {
         Some((base, step)) => (base, Some(step)),
         None => (item, None),
     };
+    let (mut reversed, mut round) = (None, 0);
     let (first, last) = if base.text == "*" {
         (field.low, field.high)
     } else if let Some((first, last)) = base.split_once('-') {
         let (from, to) = (value(field, first)?, value(field, last)?);
         if from > to {
-            return reversed(field, base, (first, from), (last, to));
+            // Seven and nought are one day.
+            round = field.high - field.low + u8::from(field.what != WEEKDAY.what);
+            reversed = Some(((first, from), (last, to)));
         }
-        (from, to)
+        (from, to + round)
     } else {
         let from = value(field, base)?;
         (from, if step.is_some() { field.high } else { from })
     };
-    let step = match step {
+    let every = match step {
         None => 1,
         Some(step) => match number(step.text) {
             Some(n) if n > 0 => n,
             _ => return error(step.offset, format!("`{}` is no step", step.text), "a step is a number from 1 on"),
         },
     };
-    Ok((first..=last).step_by(usize::from(step)).fold(0, |bits, n| bits | 1 << n))
+    let top = field.low + round;
+    let values = (first..=last).step_by(usize::from(every)).map(|n| if round > 0 && n >= top { n - round } else { n });
+    match reversed.filter(|_| dialect == Dialect::Debian) {
+        None => Ok(values.fold(0, |bits, n| bits | 1 << n)),
+        Some(_) if step.is_some() => {
+            let values: Vec<String> = values.map(|n| n.to_string()).collect();
+            error(base.offset, backwards(base), format!("write `{}`", values.join(",")))
+        }
+        Some((first, last)) => error(base.offset, backwards(base), unrolled(field, first, last)),
+    }
 }
 
-fn reversed<T>(field: &Field, base: Piece<'_>, first: (Piece<'_>, u8), last: (Piece<'_>, u8)) -> Parsed<T> {
-    let (from, to) = (first.0.text, last.0.text);
-    let hint = match (field.what, last.1) {
-        ("weekday", 0) => format!("a week ends with 7 here: write `{from}-7`"),
-        ("weekday", _) => format!("write `{from}-6,0-{to}`"),
-        (_, n) if n == field.low => format!("write `{from}-{},{}`", field.high, field.low),
-        _ => format!("write `{from}-{},{}-{to}`", field.high, field.low),
-    };
-    error(base.offset, format!("the range `{}` ends before it starts", base.text), hint)
+fn backwards(base: Piece<'_>) -> String {
+    format!("the range `{}` ends before it starts", base.text)
+}
+
+/// What to write for a range that goes round the end of its field: `6-1` is `6,0-1`.
+fn unrolled(field: &Field, (first, from): (Piece<'_>, u8), (last, to): (Piece<'_>, u8)) -> String {
+    let weekday = field.what == WEEKDAY.what;
+    if weekday && to == 0 {
+        return format!("a week ends with 7 here: write `{}-7`", first.text);
+    }
+    let high = if weekday { 6 } else { field.high };
+    let head = if from >= high { first.text.to_owned() } else { format!("{}-{high}", first.text) };
+    // A Sunday that begins the range is the one that begins the week.
+    if weekday && from == 7 {
+        return format!("write `0-{}`", last.text);
+    }
+    let tail = if to == field.low { last.text.to_owned() } else { format!("{}-{}", field.low, last.text) };
+    format!("write `{head},{tail}`")
 }
 
 fn value(field: &Field, item: Piece<'_>) -> Parsed<u8> {

@@ -274,8 +274,16 @@ fn wrong_shapes() {
         ("30-10 * * * *", 0, "the range `30-10` ends before it starts", "write `30-59,0-10`"),
         ("* 22-0 * * *", 2, "the range `22-0` ends before it starts", "write `22-23,0`"),
         ("* * * nov-feb *", 6, "the range `nov-feb` ends before it starts", "write `nov-12,1-feb`"),
+        ("* * * * 6-1", 8, "the range `6-1` ends before it starts", "write `6,0-1`"),
+        ("* * * * 5-0", 8, "the range `5-0` ends before it starts", "write `5-7`"),
+        ("* * * * 7-2", 8, "the range `7-2` ends before it starts", "write `0-2`"),
+        ("* 23-0 * * *", 2, "the range `23-0` ends before it starts", "write `23,0`"),
+        ("* 22-3 * * *", 2, "the range `22-3` ends before it starts", "write `22-23,0-3`"),
+        ("* 22-3/2 * * *", 2, "the range `22-3` ends before it starts", "write `22,0,2`"),
+        ("* * 31-1 * *", 4, "the range `31-1` ends before it starts", "write `31,1`"),
+        ("@anually", 0, "`@anually` is no cron word", "did you mean `@annually`?"),
         ("* * * * fri-sun", 8, "the range `fri-sun` ends before it starts", "write `fri-7`"),
-        ("* * * * sat-tue", 8, "the range `sat-tue` ends before it starts", "write `sat-6,0-tue`"),
+        ("* * * * sat-tue", 8, "the range `sat-tue` ends before it starts", "write `sat,0-tue`"),
         ("*/0 * * * *", 2, "`0` is no step", "a step is a number from 1 on"),
         ("*/ * * * *", 2, "`` is no step", "a step is a number from 1 on"),
         ("*/x * * * *", 2, "`x` is no step", "a step is a number from 1 on"),
@@ -570,5 +578,29 @@ proptest! {
             Ok(cron) => { cron.next_after(Timestamp::ZERO, &TimeZone::UTC); }
             Err(error) => prop_assert!(text.is_char_boundary(error.offset)),
         }
+    }
+}
+
+/// S1.1: what Debian's cron refuses and a flake's own parser ran: each is the same as what the hint proposes.
+#[test]
+fn flakes_go_round() {
+    for (flake, native) in [
+        ("0 22-3 * * *", "0 22-23,0-3 * * *"),
+        ("0 22-3/2 * * *", "0 22,0,2 * * *"),
+        ("55-5/5 * * * *", "55,0,5 * * * *"),
+        ("0 0 30-2 * *", "0 0 30-31,1-2 * *"),
+        ("0 0 1 nov-feb *", "0 0 1 nov-12,1-feb *"),
+        ("0 0 * * 6-1", "0 0 * * 6,0-1"),
+        ("0 0 * * sat-mon", "0 0 * * 6,0,1"),
+        ("0 0 * * 7-2", "0 0 * * 0-2"),
+        ("0 0 * * fri-sun", "0 0 * * 5-7"),
+        ("0 0 * * 5-1/2", "0 0 * * 5,0"),
+        ("@anually", "@annually"),
+        ("*/5 8-18 * * 1-5", "*/5 8-18 * * 1-5"),
+    ] {
+        let fields = |cron: Cron| Cron { text: String::new(), ..cron };
+        assert_eq!(fields(Cron::parse_flake(flake).unwrap()), fields(Cron::parse(native).unwrap()), "{flake}");
+        assert_eq!(Cron::parse(flake).is_ok(), flake == native, "{flake}");
+        assert_eq!(Cron::parse_flake(flake).unwrap().text(), flake);
     }
 }

@@ -4,14 +4,13 @@
 //! up here, once, and not by the standard library: for a bare name with a `PATH` of its own that would fork
 //! instead of using `posix_spawn`.
 
-use crate::shared::secret;
+use crate::shared::{file, secret};
 use serde_json::Value;
 use std::{
     borrow::Cow,
     collections::BTreeMap,
     env,
     ffi::{OsStr, OsString},
-    io::Read,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock, PoisonError, RwLock},
@@ -85,12 +84,7 @@ pub(super) fn configured(env: &BTreeMap<String, Secret>, file: Option<&Path>) ->
 fn env_file(path: &Path) -> Result<Variables, String> {
     let shown = path.display();
     let fail = |why: String| format!("can't read the variables in `{shown}`: {why}");
-    let file = std::fs::File::open(path).map_err(|e| fail(e.to_string()))?;
-    let mut text = String::new();
-    file.take(ENV_FILE_MAX + 1).read_to_string(&mut text).map_err(|e| fail(e.to_string()))?;
-    if text.len() as u64 > ENV_FILE_MAX {
-        return Err(fail(format!("it is longer than {ENV_FILE_MAX} bytes")));
-    }
+    let text = file::read(path, ENV_FILE_MAX).map_err(fail)?;
     // The error of the parser names line and column, and never the text.
     let object: BTreeMap<String, Value> = serde_json::from_str(&text)
         .map_err(|e| fail(format!("it must be one JSON object (line {}, column {})", e.line(), e.column())))?;

@@ -16,6 +16,7 @@ use watchbell_core::{
     engine::Input,
     model::{Finding, Severity},
 };
+use watchbell_io::shared::file::text;
 
 /// What is added to the names of those that were set aside.
 const ASIDE: &str = ".bad";
@@ -178,7 +179,7 @@ fn read(path: &Path) -> io::Result<Result<Waiting, String>> {
     if body.len() as u64 > QUEUED_BYTES_MAX {
         return Ok(Err(format!("it is longer than {} MiB", QUEUED_BYTES_MAX >> 20)));
     }
-    Ok(serde_json::from_slice(&body).map_err(|error| error.to_string()))
+    Ok(text(body).and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string())))
 }
 
 /// Reading and listing wait for the disk: not on a thread that others need.

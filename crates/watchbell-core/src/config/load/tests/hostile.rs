@@ -73,6 +73,50 @@ fn a_broken_agent_file_of_cimaas() {
     assert_eq!(names(&loaded), ["//old/app/a"]);
 }
 
+/// A file of mistakes is told as far as somebody may read it: what else there is is counted; and each thing that does not
+/// work because of one is still a fault of its own.
+#[test]
+fn a_file_of_mistakes() {
+    use crate::config::problem::FILE_PROBLEMS_MAX;
+    let numbered = |unit: &str, n: usize| (0..n).map(|i| unit.replace('N', &i.to_string())).collect::<String>();
+    let line = "CHECKHOURS0-23 CHECKMINUTES0-59 WEEKDAYS MINNUM5 MAXNUM20 LOOKBACKSECONDS60";
+    for (path, text, faults_told) in [
+        ("a.toml", numbered("[check.cN]\nrun = \"a\"\nx = 1\ny = 1\n", 1000), 1000),
+        ("a.toml", numbered("xN = 1\n", 5000), 1),
+        ("a.toml", format!("[check.a]\nrun = \"a\"\n{}", numbered("xN = 1\n", 5000)), 1),
+        ("a.cfg", numbered("[cN]\ncommand = a\nretry = x\ninterval = x\n", 1000), 1000),
+        ("a.cfg", format!("[a]\ncommand = a\n{}", "k = v\n".repeat(5000)), 0),
+        ("a.cfg", numbered("[cN]\ncommand = a\nkN = v\n", 5000), 0),
+        ("a.dwmon", format!("__QUERY__\nq\n__REQUIREMENTS__\n{line}{}\n__SOURCE__\ns", " LOOKB3".repeat(5000)), 1),
+        ("a.flake.json", format!("[{}", "x,".repeat(5000)), 1),
+    ] {
+        let loaded = load(&[(path, &text)]);
+        let list = &loaded.problems.list;
+        assert!(list.len() <= FILE_PROBLEMS_MAX + faults_told + 1, "{path}: {} problems", list.len());
+        assert_eq!(faults(&loaded).len(), faults_told, "{path}: {:?}", list.first());
+        let counted = list.iter().filter(|p| p.message.starts_with("this file has ")).count();
+        assert_eq!(counted, usize::from(list.len() > FILE_PROBLEMS_MAX), "{path}: {} problems", list.len());
+        let recount = list.iter().filter(|p| p.level == Level::Error).count();
+        assert_eq!(loaded.problems.errors(), recount, "{path}");
+    }
+}
+
+/// What is left out is still known to be secret.
+#[test]
+fn a_secret_behind_the_last_problem_that_is_told() {
+    let mut merged = merged::Merged::default();
+    let mut problems = crate::config::Problems::default();
+    let file = problems.add_file("a", "k = \"xoxb-1\"\n".repeat(2).as_str());
+    let span = |start| crate::config::tree::Span { file, start, end: start + 1 };
+    for _ in 0..crate::config::problem::FILE_PROBLEMS_MAX {
+        problems.warning(span(0), "a");
+    }
+    problems.warning(span(4), "masked").mask();
+    merged.take("a", &problems, &vec![file::Subject::File; problems.list.len()]);
+    let shown = render(&merged.sorted(), false);
+    assert!(!shown.contains("xoxb"), "{}", &shown[..300]);
+}
+
 /// What each format is made of, and blanks, signs and letters that are longer than a byte.
 const PIECES: &[&str] = &[
     "\u{a0}",
