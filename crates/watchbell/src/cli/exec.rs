@@ -1,4 +1,10 @@
 //! `watchbell exec`: runs a command as cron would, passes everything through, and reports how it ended.
+//!
+//! The command is in the process group, the folder and the environment in which it would be without us, with the same
+//! standard input, and with a terminal where there is one.
+
+mod output;
+mod signals;
 
 use super::{
     client::{Handed, Reach, Target},
@@ -10,39 +16,47 @@ use crate::{
     api::{ReportFinding, ReportRequest, view},
     run::queue::Waiting,
 };
+use output::{Outputs, Seen, Stream};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, kill_process},
+};
+use signals::Signals;
 use std::{
-    collections::VecDeque,
     ffi::OsString,
-    io::{self, IsTerminal, Write},
-    os::unix::process::{CommandExt, ExitStatusExt},
-    process::{ExitStatus, Stdio},
+    io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::process::ExitStatusExt,
+    },
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::{
-    io::{AsyncRead, AsyncReadExt},
-    process::Child,
-    signal::unix::{Signal, SignalKind, signal},
-};
+use tokio::process::Child;
 use watchbell_core::model::Severity;
+use watchbell_io::shared::process::mark::{self, Mark, Process, Snapshot};
 
-/// So much of the end of what it writes is reported: three times that (a wrong byte becomes a sign of three) is
-/// what the API takes.
-const TAIL_BYTES_MAX: usize = 16 << 10;
 /// So much of its last line is part of the message.
 const LAST_LINE_CHARS_MAX: usize = 200;
 /// After the time limit's SIGTERM it gets this long before SIGKILL.
 const TERM_GRACE: Duration = Duration::from_secs(5);
-/// Children that it left behind may keep its output open for this long after its end.
-const LEFT_BEHIND: Duration = Duration::from_secs(2);
+/// How often what was asked to end is asked whether it did.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long whoever passes the output on may take to say what is left, after the command's end.
+const OUTPUT_GRACE: Duration = Duration::from_secs(4);
 /// Exit code for a time limit that was reached, as `timeout` of coreutils.
 const EXIT_TIMED_OUT: u8 = 124;
-/// Exit code for a command that can't be started, as shells.
-const EXIT_NOT_STARTED: u8 = 127;
+/// Exit code for a command that is there and can't be started, as shells.
+const EXIT_NOT_STARTED: u8 = 126;
+/// Exit code for a command that is not there, as shells.
+const EXIT_NOT_FOUND: u8 = 127;
 
 /// Run a command and report how it ended: for jobs of cron and others
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Input, output and the exit code are the command's own. It is reported to the passive check NAME \
+    after_help = "Input, output, signals and the exit code are the command's own. It is reported to the passive check NAME \
                         if there is one, else as the fault `//AGENT/exec/NAME`, which is gone after the next run that \
                         ends with 0. While no agent runs, or it takes nothing in, the report is kept in its state folder \
                         and taken in once it does.\n\nExample, in a crontab:\n  0 3 * * *  watchbell exec backup --timeout 2h -- \
@@ -63,12 +77,19 @@ pub struct Args {
 
 /// How it ended.
 struct Ended {
-    status: Result<ExitStatus, String>,
+    status: Result<ExitStatus, NotStarted>,
     timed_out: bool,
     took: Duration,
     tail: Vec<u8>,
     /// The end of standard error alone: where a program says why it failed.
     errors: Vec<u8>,
+    /// Why some of its output could not be passed on.
+    lost: Option<Errno>,
+}
+
+struct NotStarted {
+    why: String,
+    code: u8,
 }
 
 impl Args {
@@ -81,10 +102,14 @@ impl Args {
             .enable_all()
             .build()
             .map_err(|error| Trouble::Failed(format!("can't prepare to run the command: {error}")))?;
-        let ended = runtime.block_on(self.execute());
+        let (ended, left) = runtime.block_on(self.execute());
+        // Its handlers stay: no signal ends this program before the report is made.
         drop(runtime);
-        if let Err(why) = &ended.status {
-            ui::warn(why);
+        if let Err(not) = &ended.status {
+            ui::warn(&not.why);
+        }
+        if let Some(why) = ended.lost.filter(|why| *why != Errno::PIPE) {
+            ui::warn(&format!("output of the command could not be passed on: {why}"));
         }
         // The command's own outcome counts for whoever started this; a report that fails is only told of.
         if let Err(trouble) = self.report(place, &ended)
@@ -92,52 +117,53 @@ impl Args {
         {
             ui::warn(&format!("how `{}` ended could not be reported: {text}", self.name));
         }
+        output::hand_over(left);
         match ended.exit_code() {
             0 => Ok(()),
             code => Err(Trouble::Code(code)),
         }
     }
 
-    async fn execute(&self) -> Ended {
+    /// Runs it. Returns also the outputs that somebody still holds open.
+    async fn execute(&self) -> (Ended, Vec<Stream>) {
         let started = Instant::now();
-        let mut command = std::process::Command::new(&self.command[0]);
-        command.args(&self.command[1..]).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // A group of its own, so that the time limit reaches its children too; but not away from a terminal,
-        // where it could not read what is typed.
-        let own_group = !io::stdin().is_terminal();
-        if own_group {
-            command.process_group(0);
-        }
-        let failed = |why: String| Ended {
-            status: Err(why),
-            timed_out: false,
-            took: started.elapsed(),
-            tail: Vec::new(),
-            errors: Vec::new(),
-        };
+        let mark = self.timeout.map(|_| Mark::new());
         // Before it is started: a signal that comes at once must not end this program and leave the command alone.
         let mut signals = Signals::listen();
-        let mut child = match tokio::process::Command::from(command).spawn() {
-            Ok(child) => child,
-            Err(error) => {
-                let shown = self.command[0].to_string_lossy();
-                return failed(format!("can't start `{shown}`: {error}"));
-            }
+        let seen = Arc::new(Seen::default());
+        let started_job = Passing::start(&seen)
+            .map_err(|error| self.not_started(&error))
+            .and_then(|passing| Ok((passing, self.start(mark)?)));
+        let (passing, (mut job, streams)) = match started_job {
+            Ok(both) => both,
+            Err(not) => return (ended(started, Err(not), false, &seen), Vec::new()),
         };
-        let (out, err) = (child.stdout.take(), child.stderr.take());
-        let (mut tail, mut errors) = (Tail::default(), Tail::default());
-        let (status, timed_out) = {
-            let output = pass_on(out, err, &mut tail, &mut errors);
-            tokio::pin!(output);
-            let waited = wait(&mut child, &mut signals, own_group, self.timeout, output.as_mut());
-            let (status, timed_out, output_done) = waited.await;
-            if !output_done {
-                let _ = tokio::time::timeout(LEFT_BEHIND, output).await;
+        passing.begin(streams);
+        let status = job.wait(&mut signals, &seen, self.timeout).await;
+        let left = passing.stop().await;
+        let why = |error| NotStarted { why: format!("can't wait for the command: {error}"), code: u8::MAX };
+        (ended(started, status.map_err(why), job.timed_out, &seen), left)
+    }
+
+    /// Starts it: a script without a `#!` line by a shell, as shells do.
+    fn start(&self, mark: Option<Mark>) -> Result<(Job, Vec<Stream>), NotStarted> {
+        let (child, streams) = match spawn(&self.command, mark.as_ref()) {
+            Err(error) if error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) => {
+                let script = found(Path::new(&self.command[0])).unwrap_or_else(|| PathBuf::from(&self.command[0]));
+                let mut argv = vec![OsString::from("/bin/sh"), script.into()];
+                argv.extend_from_slice(&self.command[1..]);
+                spawn(&argv, mark.as_ref())
             }
-            (status, timed_out)
-        };
-        let status = status.map_err(|error| format!("can't wait for the command: {error}"));
-        Ended { status, timed_out, took: started.elapsed(), tail: tail.bytes.into(), errors: errors.bytes.into() }
+            other => other,
+        }
+        .map_err(|error| self.not_started(&error))?;
+        Ok((Job::new(child, mark), streams))
+    }
+
+    fn not_started(&self, error: &io::Error) -> NotStarted {
+        let why = format!("can't start `{}`: {error}", self.command[0].to_string_lossy());
+        let code = if error.kind() == io::ErrorKind::NotFound { EXIT_NOT_FOUND } else { EXIT_NOT_STARTED };
+        NotStarted { why, code }
     }
 
     fn report(&self, place: &Place, ended: &Ended) -> Done {
@@ -163,25 +189,31 @@ impl Args {
     fn request(&self, ended: &Ended) -> ReportRequest {
         let text = ended.text();
         let output = String::from_utf8_lossy(&ended.tail).into_owned();
-        let wrong = ended.exit_code() != 0;
-        let finding =
-            ReportFinding { part: None, severity: Severity::Error, message: text.clone(), detail: output.clone() };
+        let severity = match (ended.exit_code(), ended.lost) {
+            (0, None | Some(Errno::PIPE)) => None,
+            (0, Some(_)) => Some(Severity::Warning),
+            _ => Some(Severity::Error),
+        };
+        let finding = |severity| ReportFinding { part: None, severity, message: text.clone(), detail: output.clone() };
         ReportRequest {
             check: format!("exec/{}", self.name.trim_start_matches('/')),
-            findings: if wrong { vec![finding] } else { Vec::new() },
-            text,
+            findings: severity.map(finding).into_iter().collect(),
+            text: text.clone(),
             value: None,
             metrics: Vec::new(),
             exit: ended.status.as_ref().ok().and_then(ExitStatus::code),
             took_ms: u64::try_from(ended.took.as_millis()).unwrap_or(u64::MAX),
-            output,
+            output: output.clone(),
         }
     }
 }
 
 impl Ended {
     fn exit_code(&self) -> u8 {
-        let Ok(status) = &self.status else { return EXIT_NOT_STARTED };
+        let status = match &self.status {
+            Ok(status) => status,
+            Err(not) => return not.code,
+        };
         if self.timed_out {
             return EXIT_TIMED_OUT;
         }
@@ -195,14 +227,19 @@ impl Ended {
         let took = when::took(self.took);
         let last = last_line(&self.errors).or_else(|| last_line(&self.tail));
         let last = last.map_or_else(String::new, |line| format!(": {line}"));
+        let lost = match self.lost {
+            None => String::new(),
+            Some(Errno::PIPE) => "; nobody read its output to the end".to_owned(),
+            Some(why) => format!("; some of its output could not be passed on ({why})"),
+        };
         match &self.status {
-            Err(why) => why.clone(),
-            Ok(_) if self.timed_out => format!("stopped after {took}, its time limit{last}"),
+            Err(not) => not.why.clone(),
+            Ok(_) if self.timed_out => format!("stopped after {took}, its time limit{lost}{last}"),
             Ok(status) => match (status.code(), status.signal()) {
-                (Some(0), _) => format!("fine after {took}"),
-                (Some(code), _) => format!("ended with {code} after {took}{last}"),
-                (None, Some(signal)) => format!("ended by signal {signal} after {took}{last}"),
-                (None, None) => format!("ended after {took}{last}"),
+                (Some(0), _) => format!("fine after {took}{lost}"),
+                (Some(code), _) => format!("ended with {code} after {took}{lost}{last}"),
+                (None, Some(signal)) => format!("ended by signal {signal} after {took}{lost}{last}"),
+                (None, None) => format!("ended after {took}{lost}{last}"),
             },
         }
     }
@@ -214,114 +251,153 @@ fn last_line(bytes: &[u8]) -> Option<String> {
     Some(last.chars().take(LAST_LINE_CHARS_MAX).collect())
 }
 
-/// The end of what was written.
-#[derive(Default)]
-struct Tail {
-    bytes: VecDeque<u8>,
-}
-
-impl Tail {
-    fn add(&mut self, bytes: &[u8]) {
-        self.bytes.extend(bytes);
-        let over = self.bytes.len().saturating_sub(TAIL_BYTES_MAX);
-        self.bytes.drain(..over);
+/// The file that a name without a `/` stands for.
+fn found(program: &Path) -> Option<PathBuf> {
+    if program.components().count() != 1 {
+        return None;
     }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
-/// Passes both outputs on as they come, and keeps their common end.
-async fn pass_on(
-    mut out: Option<tokio::process::ChildStdout>,
-    mut err: Option<tokio::process::ChildStderr>,
-    tail: &mut Tail,
-    errors: &mut Tail,
-) {
-    let (mut from_out, mut from_err) = (vec![0; 64 << 10], vec![0; 64 << 10]);
-    while out.is_some() || err.is_some() {
-        tokio::select! {
-            n = read(&mut out, &mut from_out), if out.is_some() => hand_on(n, &from_out, &mut io::stdout(), &mut out, tail),
-            n = read(&mut err, &mut from_err), if err.is_some() => {
-                errors.add(&from_err[..n]);
-                hand_on(n, &from_err, &mut io::stderr(), &mut err, tail);
-            }
-        }
+fn spawn(argv: &[OsString], mark: Option<&Mark>) -> io::Result<(Child, Vec<Stream>)> {
+    let Outputs { stdout, stderr, streams } = Outputs::new()?;
+    let mut command = std::process::Command::new(&argv[0]);
+    command.args(&argv[1..]).stdout(stdout).stderr(stderr);
+    if let Some(mark) = mark {
+        command.env(mark::VARIABLE, mark.value());
     }
+    Ok((tokio::process::Command::from(command).spawn()?, streams))
 }
 
-async fn read<R: AsyncRead + Unpin>(from: &mut Option<R>, buffer: &mut [u8]) -> usize {
-    match from {
-        Some(from) => from.read(buffer).await.unwrap_or(0),
-        None => 0,
-    }
+fn ended(started: Instant, status: Result<ExitStatus, NotStarted>, timed_out: bool, seen: &Seen) -> Ended {
+    let (tail, errors, lost) = (seen.tail(), seen.errors(), seen.lost());
+    Ended { status, timed_out, took: started.elapsed(), tail, errors, lost }
 }
 
-/// Writes on what was read; at the end of input, or where nobody reads any more, the source is closed.
-fn hand_on<R>(n: usize, buffer: &[u8], to: &mut impl Write, from: &mut Option<R>, tail: &mut Tail) {
-    tail.add(&buffer[..n]);
-    if n == 0 || to.write_all(&buffer[..n]).and_then(|()| to.flush()).is_err() {
-        *from = None;
-    }
+/// A thread that passes the output on: writing may have to wait, and signals and the time limit must not.
+struct Passing {
+    streams: std::sync::mpsc::Sender<Vec<Stream>>,
+    /// Closed at the command's end.
+    command: io::PipeWriter,
+    left: tokio::sync::oneshot::Receiver<Vec<Stream>>,
 }
 
-/// What ends programs.
-struct Signals {
-    term: Option<Signal>,
-    int: Option<Signal>,
-    hup: Option<Signal>,
-}
-
-impl Signals {
-    fn listen() -> Signals {
-        let listen = |kind| signal(kind).ok();
-        Signals {
-            term: listen(SignalKind::terminate()),
-            int: listen(SignalKind::interrupt()),
-            hup: listen(SignalKind::hangup()),
-        }
-    }
-}
-
-/// Waits for the end, within the time limit. What ends this program is passed on to the command, so that its end
-/// is still reported. Says whether its output came to an end too.
-async fn wait(
-    child: &mut Child,
-    signals: &mut Signals,
-    own_group: bool,
-    timeout: Option<Duration>,
-    mut output: impl Future<Output = ()> + Unpin,
-) -> (io::Result<ExitStatus>, bool, bool) {
-    let pid = child.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?));
-    let kill = |signal| {
-        let Some(pid) = pid else { return };
-        // It may be gone already.
-        let _ = if own_group {
-            rustix::process::kill_process_group(pid, signal)
-        } else {
-            rustix::process::kill_process(pid, signal)
+impl Passing {
+    fn start(seen: &Arc<Seen>) -> io::Result<Passing> {
+        let (ended, command) = io::pipe()?;
+        let ended = OwnedFd::from(ended);
+        let (streams, given) = std::sync::mpsc::channel();
+        let (sender, left) = tokio::sync::oneshot::channel();
+        let seen = Arc::clone(seen);
+        let pass = move || {
+            let left = given.recv().map(|streams| output::pass_on(streams, &ended, &seen));
+            drop(sender.send(left.unwrap_or_default()));
         };
-    };
-    let mut limit = timeout.map(|t| Box::pin(tokio::time::sleep(t)));
-    let (mut timed_out, mut output_done) = (false, false);
-    loop {
-        tokio::select! {
-            status = child.wait() => return (status, timed_out, output_done),
-            () = &mut output, if !output_done => output_done = true,
-            () = heard(&mut signals.term) => kill(rustix::process::Signal::TERM),
-            // Within one group the terminal has told the command itself.
-            () = heard(&mut signals.int) => if own_group { kill(rustix::process::Signal::INT) },
-            () = heard(&mut signals.hup) => if own_group { kill(rustix::process::Signal::HUP) },
-            () = elapsed(&mut limit) => {
-                kill(if timed_out { rustix::process::Signal::KILL } else { rustix::process::Signal::TERM });
-                timed_out = true;
-                limit = Some(Box::pin(tokio::time::sleep(TERM_GRACE)));
-            }
-        }
+        std::thread::Builder::new().name("output".into()).spawn(pass)?;
+        Ok(Passing { streams, command, left })
+    }
+
+    fn begin(&self, streams: Vec<Stream>) {
+        // It waits for them.
+        let _ = self.streams.send(streams);
+    }
+
+    /// The command has ended: what is still open?
+    async fn stop(self) -> Vec<Stream> {
+        drop(self.command);
+        tokio::time::timeout(OUTPUT_GRACE, self.left).await.ok().and_then(Result::ok).unwrap_or_default()
     }
 }
 
-async fn heard(signal: &mut Option<Signal>) {
-    match signal {
-        Some(signal) => drop(signal.recv().await),
-        None => std::future::pending().await,
+/// A command that runs.
+struct Job {
+    child: Child,
+    pid: Option<Pid>,
+    mark: Option<Mark>,
+    timed_out: bool,
+    /// What belonged to it when it was asked to end, without itself.
+    asked: Vec<Process>,
+}
+
+impl Job {
+    fn new(child: Child, mark: Option<Mark>) -> Job {
+        let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        Job { child, pid, mark, timed_out: false, asked: Vec::new() }
+    }
+
+    /// Waits for the end, within the time limit. What ends this program is passed on to the command, so that its end
+    /// is still reported.
+    async fn wait(
+        &mut self,
+        signals: &mut Signals,
+        seen: &Arc<Seen>,
+        limit: Option<Duration>,
+    ) -> io::Result<ExitStatus> {
+        let mut limit = limit.map(|limit| Box::pin(tokio::time::sleep(limit)));
+        let mut passed = None;
+        loop {
+            tokio::select! {
+                status = self.child.wait() => {
+                    self.end_the_rest(&status, passed, limit).await;
+                    return status;
+                }
+                signal = signals.next(seen) => {
+                    passed = Some(signal);
+                    self.look();
+                    self.signal(signal);
+                }
+                () = elapsed(&mut limit) => {
+                    self.look();
+                    let signal = if self.timed_out { Signal::KILL } else { Signal::TERM };
+                    self.signal(signal);
+                    self.signal_asked(signal);
+                    self.timed_out = true;
+                    limit = Some(Box::pin(tokio::time::sleep(TERM_GRACE)));
+                }
+            }
+        }
+    }
+
+    /// Sends a signal to the command itself, as whoever sent it meant to.
+    fn signal(&self, signal: Signal) {
+        // It may have ended a moment ago; it is not reaped before that is seen.
+        let _ = self.pid.map(|pid| kill_process(pid, signal));
+    }
+
+    /// Sends one to what was looked up.
+    fn signal_asked(&self, signal: Signal) {
+        for process in &self.asked {
+            process.signal(signal);
+        }
+    }
+
+    /// Looks who belongs to it now.
+    fn look(&mut self) {
+        let nobody = Mark::new();
+        let found = Snapshot::take().of(self.mark.as_ref().unwrap_or(&nobody), self.pid);
+        self.asked = found.into_iter().filter(|process| Some(process.pid) != self.pid).collect();
+    }
+
+    /// What a time limit ended has its time to go, and is then killed; what a signal ended takes along what it had
+    /// started, by the same signal. What ended by itself leaves its children alone.
+    async fn end_the_rest(
+        &mut self,
+        status: &io::Result<ExitStatus>,
+        passed: Option<Signal>,
+        limit: Option<std::pin::Pin<Box<tokio::time::Sleep>>>,
+    ) {
+        if let (true, Some(mark)) = (self.timed_out, &self.mark) {
+            let until = limit.map_or_else(tokio::time::Instant::now, |limit| limit.deadline());
+            while tokio::time::Instant::now() < until && self.asked.iter().any(Process::runs) {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            mark::kill_all(std::slice::from_ref(mark), std::mem::take(&mut self.asked));
+        } else if let (Some(signal), Ok(status)) = (passed, status)
+            && status.signal() == Some(signal.as_raw())
+        {
+            self.signal_asked(signal);
+        }
     }
 }
 
@@ -332,18 +408,19 @@ async fn elapsed(limit: &mut Option<std::pin::Pin<Box<tokio::time::Sleep>>>) {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Passes standard input on to standard output until nobody can write it any more, whatever happens to the output
+#[derive(clap::Args, Debug)]
+pub struct PassOn {}
 
-    #[test]
-    fn the_end_of_the_output_is_kept() {
-        let mut tail = Tail::default();
-        for n in 0..20_000 {
-            tail.add(format!("line {n}\n").as_bytes());
-        }
-        let bytes: Vec<u8> = tail.bytes.into();
-        assert_eq!(bytes.len(), TAIL_BYTES_MAX);
-        assert!(bytes.ends_with(b"line 19999\n"));
+impl PassOn {
+    /// Does so: what `exec` leaves behind when its command left children behind that go on to write.
+    pub fn run(&self) -> Done {
+        let copies = io::stdin()
+            .as_fd()
+            .try_clone_to_owned()
+            .and_then(|from| Ok((from, io::stdout().as_fd().try_clone_to_owned()?)));
+        let (from, to) = copies.map_err(|error| Trouble::Failed(format!("can't pass the output on: {error}")))?;
+        output::to_the_end(vec![Stream::new(from, to, false)]);
+        Ok(())
     }
 }

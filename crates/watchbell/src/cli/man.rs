@@ -70,7 +70,7 @@ fn write_all(root: &clap::Command, dir: &Path) -> Done {
         let page = render(command)?;
         fs::write(dir.join(page.file), page.text).map_err(wrong)?;
         written += 1;
-        waiting.extend(command.get_subcommands().filter(|c| c.get_name() != "help"));
+        waiting.extend(command.get_subcommands().filter(|c| c.get_name() != "help" && !c.is_hide_set()));
     }
     ui::note(&format!("wrote {} into `{}`", ui::count(written, "page"), dir.display()));
     Ok(())

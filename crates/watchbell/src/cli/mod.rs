@@ -77,6 +77,8 @@ enum Command {
     Ack(ack::Args),
     Send(send::Args),
     Exec(exec::Args),
+    #[command(hide = true)]
+    PassOn(exec::PassOn),
     Token(token::Args),
     Store(store::Args),
     Completions(completions::Args),
@@ -106,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Ack(args) => args.run(&place),
         Command::Send(args) => args.run(&place),
         Command::Exec(args) => args.run(&place),
+        Command::PassOn(args) => args.run(),
         Command::Token(args) => args.run(),
         Command::Store(args) => args.run(&place),
         Command::Completions(args) => args.run(),

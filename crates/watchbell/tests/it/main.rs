@@ -4,6 +4,7 @@
 
 mod command_line;
 mod examples;
+mod exec;
 mod handing_in;
 mod install;
 mod kill;

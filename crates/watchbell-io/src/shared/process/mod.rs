@@ -10,6 +10,7 @@
 
 mod environ;
 mod line;
+pub mod mark;
 mod wait;
 
 pub use environ::{DEFAULT_PATH, ENV_FILE_MAX, STATED};
