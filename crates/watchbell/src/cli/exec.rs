@@ -375,7 +375,8 @@ impl Job {
     /// Looks who belongs to it now.
     fn look(&mut self) {
         let nobody = Mark::new();
-        let found = Snapshot::take().of(self.mark.as_ref().unwrap_or(&nobody), self.pid);
+        let leader = self.pid.and_then(Process::hold);
+        let found = Snapshot::take().of(self.mark.as_ref().unwrap_or(&nobody), leader.as_ref());
         self.asked = found.into_iter().filter(|process| Some(process.pid) != self.pid).collect();
     }
 

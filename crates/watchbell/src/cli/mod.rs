@@ -114,6 +114,8 @@ pub fn main() -> ExitCode {
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),
     };
+    // A run that was given up may leave nothing behind.
+    watchbell_io::shared::process::settle();
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(trouble) => trouble.exit(),

@@ -10,6 +10,7 @@
 //! by a descriptor of its own, and looked at again through that before it is signalled.
 
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
@@ -43,7 +44,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 const ENVIRON_BYTES_MAX: u64 = 4 << 20;
 
 /// The mark of one run.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Mark(String);
 
 impl Default for Mark {
@@ -83,6 +84,16 @@ pub struct Process {
 }
 
 impl Process {
+    /// Holds a process. It must not be reaped yet: a child of this program, say.
+    pub fn hold(pid: Pid) -> Option<Process> {
+        pidfd_open(pid, PidfdFlags::empty()).ok().map(|fd| Process { pid, fd })
+    }
+
+    /// The same from a descriptor that holds it.
+    pub(super) fn held(pid: Pid, fd: OwnedFd) -> Process {
+        Process { pid, fd }
+    }
+
     /// Sends a signal. Returns whether it is still there and was reached.
     pub fn signal(&self, signal: Signal) -> bool {
         pidfd_send_signal(&self.fd, signal).is_ok()
@@ -90,10 +101,8 @@ impl Process {
 
     /// Whether it runs: not ended, not waiting to be reaped.
     pub fn runs(&self) -> bool {
-        stat(self.pid).is_some() && {
-            let mut fds = [rustix::event::PollFd::new(&self.fd, rustix::event::PollFlags::IN)];
-            rustix::event::poll(&mut fds, Some(&rustix::event::Timespec::default())) == Ok(0)
-        }
+        let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec::default())) == Ok(0)
     }
 }
 
@@ -121,9 +130,14 @@ impl Snapshot {
         all
     }
 
-    /// What carries the mark, and what descends from that or from `leader`, with `leader` itself. `leader` must not be
-    /// reaped yet.
-    pub fn of(&self, mark: &Mark, leader: Option<Pid>) -> Vec<Process> {
+    /// What carries the mark, and what descends from that or from `leader`, with `leader` itself.
+    pub fn of(&self, mark: &Mark, leader: Option<&Process>) -> Vec<Process> {
+        let found = self.hold(mark, leader.map(|leader| leader.pid));
+        // A leader that ended meanwhile may be reaped, and its number another's.
+        if leader.is_none_or(Process::runs) { found } else { self.hold(mark, None) }
+    }
+
+    fn hold(&self, mark: &Mark, leader: Option<Pid>) -> Vec<Process> {
         let mut found = HashSet::new();
         let mut next: Vec<(Pid, Option<Pid>)> = leader.map(|leader| (leader, None)).into_iter().collect();
         next.extend(self.marked.iter().filter(|(_, value)| has(value, mark)).map(|(pid, _)| (*pid, None)));

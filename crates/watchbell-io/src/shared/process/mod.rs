@@ -8,16 +8,19 @@
 //! paths, no `pre_exec`, other users through `setpriv`), and a run wakes its worker once (see `wait.rs`).
 //! `cargo bench -p watchbell-io --bench spawn` compares it with a bare loop. Needs Linux 5.3 (`pidfd_open`).
 
+mod end;
 mod environ;
 mod line;
 pub mod mark;
 mod wait;
 
+pub use end::settle;
 pub use environ::{DEFAULT_PATH, ENV_FILE_MAX, STATED};
 pub use line::Line;
 pub use wait::{FIRST_LOOK, LEFT_BEHIND_GRACE, TERM_GRACE};
 
 use environ::Variables;
+use mark::Mark;
 use std::{
     borrow::Cow,
     collections::BTreeMap,
@@ -124,7 +127,7 @@ impl Command {
     /// moment later this returns. `stdin` is written to its standard input, which is `/dev/null` if there is none.
     ///
     /// Never fails: what could not be started has no exit, and the reason in `stderr`. Dropping the future
-    /// kills the process group. Must be called within a tokio runtime.
+    /// kills all that it started. Must be called within a tokio runtime.
     pub async fn run(&self, stdin: Vec<u8>, timeout: Duration) -> Ran {
         let started_at = Instant::now();
         let failed = |why: String| Ran {
@@ -175,7 +178,7 @@ impl Command {
             tries += 1;
             let why = match self.spawn(&prepared, !stdin.is_empty()) {
                 Ok(child) => {
-                    return Running::new(child, stdin, self.output_max, timeout)
+                    return Running::new(child, prepared.mark.clone(), stdin, self.output_max, timeout)
                         .map(|running| (running, prepared.container.started()))
                         .map_err(|why| format!("can't watch `{}`: {why}", prepared.shown()));
                 }
@@ -218,6 +221,7 @@ impl Command {
             command.env_clear();
         }
         command.envs(prepared.variables.iter().map(|(name, value)| (name, value)));
+        command.env(mark::VARIABLE, prepared.mark.value());
         command
     }
 
@@ -238,7 +242,7 @@ impl Command {
             let container = self.wrap_in_container(container, &mut argv, &configured, &variables)?;
             variables.extend(configured);
             programs.push(PathBuf::from(&argv[0]));
-            return Ok(Prepared { argv, variables, programs, other_user: false, container });
+            return Ok(Prepared { argv, variables, mark: Mark::new(), programs, other_user: false, container });
         }
         let account = self.user.as_deref().map(environ::account).transpose()?;
         if let Some(account) = &account {
@@ -256,7 +260,7 @@ impl Command {
             wrap_in_setpriv(&account, &mut argv, &variables)?;
             programs.push(PathBuf::from(&argv[0]));
         }
-        Ok(Prepared { argv, variables, programs, other_user, container: ContainerGuard::default() })
+        Ok(Prepared { argv, variables, mark: Mark::new(), programs, other_user, container: ContainerGuard::default() })
     }
 
     /// The credentials file of a run that starts now. Where nobody can say whether it is there, reading it tells why.
@@ -332,6 +336,7 @@ struct Prepared {
     /// The program's full path and its arguments.
     argv: Vec<OsString>,
     variables: Variables,
+    mark: Mark,
     /// Files that must be there and executable.
     programs: Vec<PathBuf>,
     other_user: bool,
@@ -440,11 +445,11 @@ impl Drop for ContainerGuard {
         let Ok(child) = command.spawn() else { return };
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn(async move {
-                if let Ok(running) = Running::new(child, Vec::new(), 0, CONTAINER_KILL_TIMEOUT) {
+                if let Ok(running) = Running::new(child, Mark::new(), Vec::new(), 0, CONTAINER_KILL_TIMEOUT) {
                     running.finish().await;
                 }
             })),
-            Err(_) => wait::hand_over(child),
+            Err(_) => end::reap(child),
         }
     }
 }

@@ -162,6 +162,92 @@ fn at_the_time_limit_the_group_is_killed() {
     }
 }
 
+/// Killed at its time limit, given up, or because it writes without end: a run takes along what left its process group,
+/// its session, its parent or, while that lives, its environment.
+#[test]
+fn a_killed_run_takes_everything_along() {
+    let folder = Folder::new();
+    let escapes = [
+        "timeout SECONDS sleep SECONDS",
+        "setsid sleep SECONDS",
+        "setsid sh -c 'trap \"\" TERM; sleep SECONDS; sleep SECONDS'",
+        "sh -c 'setsid sleep SECONDS & exit'",
+        "env -i /usr/bin/setsid /bin/sleep SECONDS",
+        "WATCHBELL_RUN=$WATCHBELL_RUN:inner setsid sleep SECONDS",
+        "sh -c 'setsid setsid timeout SECONDS sh -c \"sleep SECONDS & wait\" >/dev/null 2>&1 < /dev/null'",
+    ];
+    for (n, escape) in escapes.iter().enumerate() {
+        for ending in ["exec sleep 640", "exec yes", "given up"] {
+            // What writes without end is killed at once, and only then looked for.
+            if escape.starts_with("env -i") && ending == "exec yes" {
+                continue;
+            }
+            let begun = folder.0.join(format!("begun-{n}-{}", ending.replace(' ', "-")));
+            let last = if ending == "given up" { "exec sleep 640" } else { ending };
+            // Nobody else sleeps for so long.
+            let seconds = format!("600.{}{n}", std::process::id());
+            let escape = escape.replace("SECONDS", &seconds);
+            let script = format!("{escape} & echo > {}; {last}", begun.display());
+            let alive = || sleepers(&seconds);
+            block(async {
+                let limit = if ending == "exec sleep 640" { Duration::from_millis(1500) } else { LONG };
+                let command = sh(&script);
+                let run = tokio::spawn(async move { command.run(Vec::new(), limit).await });
+                if ending == "given up" {
+                    while !run.is_finished() && (!begun.exists() || alive() == 0) {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                    run.abort();
+                }
+                assert_eq!(run.await.is_err(), ending == "given up", "{escape}");
+            });
+            settle();
+            assert_eq!(alive(), 0, "{escape}, {ending}");
+        }
+    }
+}
+
+/// How many processes sleep for so long, or wait for one that does.
+fn sleepers(seconds: &str) -> usize {
+    let lines = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = lines.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    lines.filter(|line| line.split(|b| *b == 0).any(|word| word == seconds.as_bytes())).count()
+}
+
+/// A run that ended leaves its daemons alone, also while others are killed; and a run inside a run that is killed takes
+/// nothing of the outer one along.
+#[test]
+fn what_ended_leaves_its_daemons_alone() {
+    let pid = |ran: &Ran| String::from_utf8(ran.raw.stdout.clone()).unwrap().trim().to_owned();
+    let daemon = run(&sh("setsid sleep 630 >/dev/null 2>&1 & echo $!"));
+    assert_eq!(daemon.raw.exit, Some(Exit::Code(0)));
+    let held = run(&sh("setsid sleep 631 >/dev/null 2>&1 & echo $!; exec 2>&-; sleep 632 &"));
+    assert_eq!(held.note, Some(Note::LeftBehind));
+    let killed = block(sh("setsid sleep 633 & echo $!; wait").run(Vec::new(), Duration::from_millis(300)));
+    settle();
+    assert!(gone(&pid(&killed)));
+    for left in [&daemon, &held] {
+        let left = pid(left);
+        let left = rustix::process::Pid::from_raw(left.parse().unwrap()).unwrap();
+        let left = mark::Process::hold(left).unwrap();
+        assert!(left.runs());
+        left.signal(rustix::process::Signal::KILL);
+    }
+    let (outer, inner) = (Mark::new(), Mark::new());
+    let nested = |marks: String| {
+        let mut command = std::process::Command::new("/bin/sleep");
+        command.arg("634").env(mark::VARIABLE, marks);
+        command.spawn().unwrap()
+    };
+    let value = |mark: &Mark| mark.value().into_string().unwrap();
+    let mut of_outer = nested(value(&outer));
+    let mut of_inner = nested(format!("{}:{}", value(&outer), value(&inner)));
+    assert_eq!(mark::kill_all(&[inner], Vec::new()), []);
+    assert!(of_inner.wait().unwrap().code().is_none() && of_outer.try_wait().unwrap().is_none());
+    assert_eq!(mark::kill_all(&[outer], Vec::new()), []);
+    assert!(of_outer.wait().unwrap().code().is_none());
+}
+
 #[test]
 fn what_was_written_before_the_time_limit_is_kept() {
     let line = "trap 'echo asked; exit 0' TERM; echo begun; while :; do sleep 0.02; done";
@@ -222,7 +308,7 @@ fn the_environment_is_stated() {
         names
     };
     let got = names(&out(&command));
-    assert!(got.iter().all(|name| STATED.contains(&name.as_str())), "{got:?}");
+    assert!(got.iter().all(|name| STATED.contains(&name.as_str()) || name == mark::VARIABLE), "{got:?}");
     assert!(got.contains(&"PATH".into()) && got.contains(&"HOME".into()));
     command.env.insert("GREETING".into(), Secret::Value("hello = 'world'".into()));
     command.env.insert("COPIED".into(), Secret::Env("CARGO_PKG_NAME".into()));

@@ -6,9 +6,13 @@
 //! [`FIRST_LOOK`] (a full pipe may hold it up), or has a long standard input, gets its pipes watched.
 //!
 //! Invariants: no process is left unreaped and no descriptor open, also when the future is dropped; a process
-//! group is signalled only while its number can't be another's (its leader is not reaped, or members are left).
+//! group is signalled only while its number can't be another's (its leader is not reaped, or members are left). A run
+//! that is killed takes along all that carries its mark; one that ended does not.
 
-use super::{Note, OUTPUT_HARD_MAX};
+use super::{
+    Note, OUTPUT_HARD_MAX, end,
+    mark::{Mark, Process},
+};
 use rustix::{
     fs::{OFlags, fcntl_setfl},
     io::Errno,
@@ -20,7 +24,6 @@ use std::{
     mem::MaybeUninit,
     os::{fd::OwnedFd, unix::process::ExitStatusExt},
     process::{Child, ExitStatus},
-    sync::{OnceLock, mpsc},
     time::Duration,
 };
 use tokio::{
@@ -43,9 +46,6 @@ const KILLED_GRACE: Duration = Duration::from_secs(2);
 
 /// Read at a time: as much as a pipe holds.
 const READ_SIZE: usize = 64 << 10;
-
-/// How often a process that was killed and does not go is asked whether it went.
-const REAP_EVERY: Duration = Duration::from_millis(20);
 
 /// Stands for "no time limit".
 const FOR_EVER: Duration = Duration::from_secs(86_400 * 365);
@@ -230,13 +230,19 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Takes over a child that leads a process group of its own.
+    /// Takes over a child that leads a process group of its own and carries the mark.
     ///
     /// # Errors
     /// Its descriptors can't be watched: too many are open, or the kernel is older than Linux 5.3. The child is killed.
-    pub(super) fn new(mut child: Child, input: Vec<u8>, kept_max: usize, timeout: Duration) -> io::Result<Running> {
+    pub(super) fn new(
+        mut child: Child,
+        mark: Mark,
+        input: Vec<u8>,
+        kept_max: usize,
+        timeout: Duration,
+    ) -> io::Result<Running> {
         let (stdout, stderr, stdin) = (child.stdout.take(), child.stderr.take(), child.stdin.take());
-        let leader = Leader::new(child)?;
+        let leader = Leader::new(child, mark)?;
         let stdout = Stream::new(stdout, kept_max)?;
         let stderr = Stream::new(stderr, kept_max)?;
         let pipe = stdin.map(OwnedFd::from);
@@ -296,6 +302,9 @@ impl Running {
             // Its group is killed before it is reaped: until then nobody else can have its number.
             self.leader.signal(Signal::KILL);
         }
+        if self.stage == Stage::Asked {
+            end::kill(&self.leader.mark, None);
+        }
         self.stdout.drain();
         self.stderr.drain();
         self.leader.reap();
@@ -333,7 +342,7 @@ impl Running {
         match self.stage {
             Stage::Runs => {
                 self.timed_out = true;
-                self.leader.signal(Signal::TERM);
+                self.leader.ask_to_end();
                 self.stage = Stage::Asked;
                 self.until = Instant::now() + TERM_GRACE;
                 false
@@ -351,6 +360,10 @@ impl Running {
     /// Kills the group. Returns whether the run is over.
     fn kill(&mut self) -> bool {
         self.leader.signal(Signal::KILL);
+        // What ended by itself leaves daemons alone; only what holds its output open is in the way.
+        if self.leader.status.is_none() {
+            end::kill(&self.leader.mark, None);
+        }
         self.stdout.drain();
         self.stderr.drain();
         self.stage = Stage::Killed;
@@ -380,15 +393,16 @@ struct Leader {
     /// `None` once it is reaped.
     child: Option<Child>,
     group: Pid,
+    mark: Mark,
     ended: Option<AsyncFd<OwnedFd>>,
     /// `Some` once it ended; the inner one is missing if somebody else took it.
     status: Option<Option<ExitStatus>>,
 }
 
 impl Leader {
-    fn new(child: Child) -> io::Result<Leader> {
+    fn new(child: Child, mark: Mark) -> io::Result<Leader> {
         let group = Pid::from_child(&child);
-        let mut leader = Leader { child: Some(child), group, ended: None, status: None };
+        let mut leader = Leader { child: Some(child), group, mark, ended: None, status: None };
         // From here on an early return drops the leader, which kills and reaps it.
         let pidfd = pidfd_open(group, PidfdFlags::empty())?;
         leader.ended = Some(watched(pidfd, Interest::READABLE)?);
@@ -412,6 +426,14 @@ impl Leader {
         self.status = Some(status.and_then(Result::ok).flatten());
     }
 
+    /// Asks its group to end, once it is known who belongs to the run.
+    fn ask_to_end(&self) {
+        match self.ended.as_ref().and_then(|fd| fd.get_ref().try_clone().ok()) {
+            Some(held) => end::ask_to_end(&self.mark, Process::held(self.group, held)),
+            None => self.signal(Signal::TERM),
+        }
+    }
+
     fn signal(&self, signal: Signal) {
         // The group may be gone, which is what is wanted.
         let _ = kill_process_group(self.group, signal);
@@ -424,42 +446,9 @@ impl Leader {
 
 impl Drop for Leader {
     fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            self.signal(Signal::KILL);
-            // Being killed takes a moment; for one that hangs in the kernel, for ever. Neither may stop this thread.
-            if matches!(child.try_wait(), Ok(None)) {
-                hand_over(child);
-            }
+        if let Some(child) = self.child.take() {
+            end::kill(&self.mark, Some(child));
         }
-    }
-}
-
-/// Leaves a killed process to a thread that waits for it to go.
-pub(super) fn hand_over(child: Child) {
-    static REAPER: OnceLock<Option<mpsc::Sender<Child>>> = OnceLock::new();
-    let reaper = REAPER.get_or_init(|| {
-        let (sender, receiver) = mpsc::channel();
-        std::thread::Builder::new().name("reaper".into()).spawn(move || reap_all(&receiver)).ok().map(|_| sender)
-    });
-    if let Some(reaper) = reaper {
-        let _ = reaper.send(child);
-    }
-}
-
-fn reap_all(receiver: &mpsc::Receiver<Child>) {
-    let mut waiting: Vec<Child> = Vec::new();
-    loop {
-        let next = if waiting.is_empty() {
-            receiver.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected)
-        } else {
-            receiver.recv_timeout(REAP_EVERY)
-        };
-        match next {
-            Ok(child) => waiting.push(child),
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
-            Err(mpsc::RecvTimeoutError::Disconnected) => return,
-        }
-        waiting.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
     }
 }
 
