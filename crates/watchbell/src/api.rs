@@ -478,6 +478,9 @@ object! {
         pub cut: bool,
         /// The fault as it is now, if it is one and is wrong.
         pub fault: Option<FaultView>,
+        /// What else is wrong, if it is a check: the faults of its parts, the worst first.
+        #[serde(default)]
+        pub parts: Vec<FaultView>,
         /// The deliveries about it that are not confirmed yet.
         pub waiting: Vec<WaitingView>,
     }

@@ -376,7 +376,7 @@ impl<'a> Reader<'a> {
             match (near, advice) {
                 (Some(name), _) => problem.hint(format!("did you mean `{name}`?")),
                 (None, Some(advice)) => problem.hint(advice),
-                (None, None) => problem.hint("remove it; docs/reference.md lists the keys there are"),
+                (None, None) => problem.hint("remove it; `watchbell man config` lists the keys there are"),
             };
         }
     }

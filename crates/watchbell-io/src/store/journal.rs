@@ -126,6 +126,8 @@ pub struct Why {
     pub cut: bool,
     /// The fault as it is now, if it is one and is wrong.
     pub fault: Option<Fault>,
+    /// The faults of its parts, and others that it found, if it is a check's name.
+    pub parts: Vec<Fault>,
     /// The deliveries about it that are not confirmed yet.
     pub waiting: Vec<Queued>,
 }
@@ -511,14 +513,17 @@ fn why(conn: &Connection, state: &State, id: &str) -> rusqlite::Result<Option<Wh
         (WhyKind::Delivery, name, waiting(&|q| q.delivery.key == id))
     } else {
         about_name(conn, id, &mut all)?;
-        (WhyKind::Name, Name::new(id), waiting(&|q| &*q.delivery.event.name == id))
+        let of_part = |name: &str| name.strip_prefix(id).is_some_and(|rest| rest.is_empty() || rest.starts_with('#'));
+        (WhyKind::Name, Name::new(id), waiting(&|q| of_part(&q.delivery.event.name)))
     };
+    let own = |fault: &&Fault| kind == WhyKind::Name && fault.check == name && fault.name != name;
+    let parts: Vec<Fault> = state.faults.values().filter(own).cloned().collect();
     let fault = state.faults.get(&name).cloned();
     let (entries, cut) = all.entries();
-    if entries.is_empty() && fault.is_none() && waiting.is_empty() {
+    if entries.is_empty() && fault.is_none() && parts.is_empty() && waiting.is_empty() {
         return Ok(None);
     }
-    Ok(Some(Why { id: id.to_owned(), kind, entries, cut, fault, waiting }))
+    Ok(Some(Why { id: id.to_owned(), kind, entries, cut, fault, parts, waiting }))
 }
 
 /// An event, what led to it, what was decided about it, and what became of the deliveries.
@@ -550,15 +555,21 @@ fn about_delivery(conn: &Connection, state: &State, key: &str, all: &mut Gathere
     Ok(Some(name))
 }
 
-/// The newest of what happened to a name, what led to it, and what was decided about it.
+/// The newest of what happened to a name and to its parts (`NAME#PART`), what led to it, and what was decided about it.
 fn about_name(conn: &Connection, name: &str, all: &mut Gathered) -> rusqlite::Result<()> {
     // One more than is shown, so that a cut is noticed.
     let limit = WHY_ENTRIES_MAX + 1;
-    let wanted = Some(NameMatch::Exact(name.to_owned()));
-    let found = events(conn, &EventQuery { name: wanted, limit: Some(limit), ..EventQuery::default() })?;
-    let mut causes: BTreeSet<u64> = found.iter().filter_map(|event| event.caused_by).collect();
-    all.events.extend(found.into_iter().map(|event| (event.seq, event)));
+    let part = format!("{name}#");
+    let mut causes = BTreeSet::new();
+    for wanted in [NameMatch::Exact(name.to_owned()), NameMatch::Prefix(part.clone())] {
+        let found = events(conn, &EventQuery { name: Some(wanted), limit: Some(limit), ..EventQuery::default() })?;
+        causes.extend(found.iter().filter_map(|event| event.caused_by));
+        all.events.extend(found.into_iter().map(|event| (event.seq, event)));
+    }
     all.decisions = decisions(conn, "name = ?1", [Value::from(name.to_owned())], limit)?;
+    // As with the events: every name with this prefix is before the prefix and the last character.
+    let end = Value::from(format!("{part}{}", char::MAX));
+    all.decisions.extend(decisions(conn, "name >= ?1 AND name < ?2", [part.into(), end], limit)?);
     causes.extend(all.decisions.iter().filter_map(|decision| decision.event));
     causes.into_iter().try_for_each(|seq| all.event(conn, seq))
 }

@@ -2,9 +2,9 @@
 //! command line on a state read from disk while no agent runs.
 
 use super::{
-    AckView, CheckStatus, CheckView, FaultView, FaultsQuery, HeldView, LastRunView, NotifierView, ProblemLevel,
-    ProblemView, RelatedView, SlowView, SquelchPreview, SquelchView, StatusView, ToldView, WaitingView, WhyEntryView,
-    WhyIs, WhyView,
+    AckView, CheckStatus, CheckView, EventsQuery, FaultView, FaultsQuery, HeldView, LastRunView, NotifierView,
+    ProblemLevel, ProblemView, RelatedView, SlowView, SquelchPreview, SquelchView, StatusView, ToldView, WaitingView,
+    WhyEntryView, WhyIs, WhyView,
 };
 use regex::{Regex, RegexBuilder};
 use std::{collections::BTreeMap, ops::Bound, time::Duration};
@@ -18,7 +18,7 @@ use watchbell_core::{
         squelch::Squelch,
     },
 };
-use watchbell_io::store::{Why, WhyEntry, WhyKind};
+use watchbell_io::store::{Cut, EVENTS_MAX, EventQuery, NameMatch, Why, WhyEntry, WhyKind};
 
 /// A regular expression that somebody searches with may take this many bytes once compiled.
 pub const REGEX_SIZE_MAX: usize = 1 << 20;
@@ -432,6 +432,42 @@ fn place(all: &Problems, span: Span) -> (Option<String>, Option<usize>, Option<u
     (Some(file.path.clone()), Some(line), Some(column))
 }
 
+/// Events in an answer, unless the query says otherwise.
+const EVENTS_DEFAULT: usize = 100;
+
+/// What a query asks the journal for.
+///
+/// # Errors
+/// What is wrong with it, and what to do.
+pub fn event_query(agent: &Name, query: EventsQuery) -> Result<EventQuery, (String, &'static str)> {
+    let limit = query.limit.unwrap_or(EVENTS_DEFAULT);
+    if limit > EVENTS_MAX {
+        let hint = "ask for less, and go on with `after`";
+        return Err((format!("`limit` must be at most {EVENTS_MAX}, this is {limit}"), hint));
+    }
+    let name = match (query.name, query.prefix, query.regex) {
+        (None, None, None) => None,
+        (Some(name), None, None) => Some(NameMatch::Exact(full_name(agent, &name).to_string())),
+        (None, Some(prefix), None) => Some(NameMatch::Prefix(prefix)),
+        (None, None, Some(text)) => {
+            let regex = regex(&text).map_err(|why| (why, "the syntax is that of the Rust crate `regex`"))?;
+            Some(NameMatch::Regex(regex))
+        }
+        _ => return Err(("`name`, `prefix` and `regex` don't go together".to_owned(), "give one of them")),
+    };
+    Ok(EventQuery {
+        since: query.since,
+        until: query.until,
+        name,
+        min_severity: query.severity,
+        kind: query.kind,
+        after_seq: query.after,
+        before_seq: query.before,
+        limit: Some(limit),
+        cut: if query.after.is_some() { Cut::Oldest } else { Cut::Newest },
+    })
+}
+
 /// How something came about.
 pub fn why(policy: &Policy, state: &State, squelched: &Squelched, why: Why) -> WhyView {
     let kind = match why.kind {
@@ -443,8 +479,11 @@ pub fn why(policy: &Policy, state: &State, squelched: &Squelched, why: Why) -> W
         WhyEntry::Event(event) => WhyEntryView { at: event.at, event: Some(*event), decision: None },
         WhyEntry::Decision(decision) => WhyEntryView { at: decision.at, event: None, decision: Some(*decision) },
     });
+    let mut parts: Vec<FaultView> = why.parts.iter().map(|f| fault(policy, state, squelched, f)).collect();
+    worst_first(&mut parts);
     WhyView {
         kind,
+        parts,
         entries: entries.collect(),
         cut: why.cut,
         fault: why.fault.as_ref().map(|f| fault(policy, state, squelched, f)),

@@ -3,7 +3,7 @@
 use super::{
     history::{self, History, Which},
     place::Place,
-    table::{Cell, Table},
+    table::{Cell, Look, Table},
     ui::{self, Done, Paint, Trouble},
 };
 use serde_json::{Value, json};
@@ -71,10 +71,10 @@ impl Args {
         let interrupted = advance(&mut backtest)?;
         let shown =
             Shown { history: &history, policy: &policy, rows: times.len(), report: backtest.finish(), interrupted };
-        if self.which.json {
+        if self.which.look.json {
             ui::print_json(&shown.json())?;
         } else {
-            ui::print(&shown.text(self.limit, Paint::stdout()))?;
+            ui::print(&shown.text(self.limit, self.which.look, Paint::stdout()))?;
         }
         if interrupted {
             ui::warn(&format!("stopped: minutes from {} on are not judged", history.minute(shown.report.next)));
@@ -157,7 +157,7 @@ impl Shown<'_> {
         part.unwrap_or_else(|| (at + 1).to_string())
     }
 
-    fn text(&self, limit: usize, paint: Paint) -> String {
+    fn text(&self, limit: usize, look: Look, paint: Paint) -> String {
         let history = self.history;
         let mut out = format!(
             "{}\n{} rows, {} to {} ({})\n\n",
@@ -179,15 +179,15 @@ impl Shown<'_> {
                 history::describe(line).into(),
             ]);
         }
-        out += &lines.show();
+        out += &lines.show(look);
         out.push('\n');
         if self.report.firings.is_empty() {
             return out + "nothing would have fired\n";
         }
-        out + &self.firings(limit, paint)
+        out + &self.firings(limit, look, paint)
     }
 
-    fn firings(&self, limit: usize, paint: Paint) -> String {
+    fn firings(&self, limit: usize, look: Look, paint: Paint) -> String {
         let history = self.history;
         let left_out = self.report.firings.len().saturating_sub(limit);
         let mut out = match left_out {
@@ -217,7 +217,7 @@ impl Shown<'_> {
                 worst.into(),
             ]);
         }
-        out += &table.show();
+        out += &table.show(look);
         out
     }
 

@@ -3,7 +3,7 @@
 use super::{
     client::{Reach, Target},
     place::Place,
-    table::{Cell, Table},
+    table::{Cell, Look, Table},
     ui::{self, Done, Paint, Trouble},
     when,
 };
@@ -11,9 +11,14 @@ use crate::{
     api::{CheckStatus, CheckView, ChecksQuery, path, view},
     run::clock,
 };
+use watchbell_core::model::{Severity, Timestamp};
 
 /// List checks: how they are doing, when they run, what the last run found
 #[derive(clap::Args, Debug)]
+#[command(
+    after_help = "The state is how bad its worst fault is, `soft` while none is certain. `ran` is how long ago the last run \
+                        began, `due` how long it is to the next. Values are rounded; --json has all digits."
+)]
 pub struct Args {
     /// Only checks whose name matches this regular expression
     #[arg(value_name = "REGEX")]
@@ -21,9 +26,8 @@ pub struct Args {
     /// Only those that are doing so
     #[arg(long, value_enum, value_name = "STATE")]
     state: Option<State>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    look: Look,
     #[command(flatten)]
     target: Target,
 }
@@ -66,7 +70,7 @@ impl Args {
                 checks
             }
         };
-        if self.json {
+        if self.look.json {
             return ui::print_json(&checks);
         }
         if checks.is_empty() {
@@ -75,19 +79,19 @@ impl Args {
                 false => "there are no checks: put a file for an application into the config folder\n",
             });
         }
-        ui::print(&show(&checks))
+        ui::print(&table(&checks, clock::now(), Paint::stdout()).show(self.look))
     }
 }
 
-fn show(checks: &[CheckView]) -> String {
-    let (paint, now) = (Paint::stdout(), clock::now());
-    let mut table = Table::new(&["state", "last", "next", ">value", "name", "result"]);
+fn table(checks: &[CheckView], now: Timestamp, paint: Paint) -> Table {
+    let mut table = Table::new(&["!state", ">ran", ">due", ">value", "!name", "result"]);
     for check in checks {
+        let severity = check.severity.map_or("wrong", Severity::word);
         let word = match check.state {
-            CheckStatus::Ok => "ok",
-            CheckStatus::Soft => "soft",
-            CheckStatus::Hard => "hard",
-            CheckStatus::Pending => "pending",
+            CheckStatus::Ok => "ok".to_owned(),
+            CheckStatus::Soft => format!("soft {severity}"),
+            CheckStatus::Hard => severity.to_owned(),
+            CheckStatus::Pending => "pending".to_owned(),
         };
         let state = Cell::painted(word, |text| match (check.state, check.severity) {
             (_, Some(severity)) => paint.severity(severity, text),
@@ -97,23 +101,28 @@ fn show(checks: &[CheckView]) -> String {
         let next = match (check.running, check.next_due, check.refresh_within_seconds) {
             (true, ..) => "running".into(),
             (_, Some(at), _) if at <= now => "now".into(),
-            (_, Some(at), _) => when::ago(at, now),
+            (_, Some(at), _) => when::short(at.since(now)),
             (_, None, Some(_)) => "passive".into(),
             (_, None, None) => "-".into(),
         };
         let last = check.last.as_ref();
         table.row(vec![
             state,
-            last.map_or("-".into(), |l| when::ago(l.started, now)).into(),
+            last.map_or("-".into(), |l| when::short(now.since(l.started))).into(),
             next.into(),
             last.and_then(|l| l.value)
-                .map_or_else(String::new, |v| number(v, last.and_then(|l| l.unit.as_deref())))
+                .map_or_else(String::new, |v| number(rounded(v), last.and_then(|l| l.unit.as_deref())))
                 .into(),
             check.name.as_str().into(),
             last.map_or_else(String::new, |l| l.summary.clone()).into(),
         ]);
     }
-    table.show()
+    table
+}
+
+/// With six digits, those before the point all kept.
+fn rounded(value: f64) -> f64 {
+    format!("{value:.5e}").parse().ok().filter(|_| value.abs() < 1e6).unwrap_or_else(|| value.round())
 }
 
 /// A value with its unit. `Count` and `None` are CloudWatch's words for no unit.

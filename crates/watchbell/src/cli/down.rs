@@ -35,12 +35,26 @@ impl Down {
     pub fn knew(&self) -> Done<(State, Journal)> {
         let journal = self.journal()?;
         let (state, damaged) = journal.state()?;
-        let when = self.last_written().map_or_else(String::new, |at| format!(" at {at}"));
-        ui::note(&format!("the agent is not running; this is what it knew{when}"));
+        self.say_so();
         for row in damaged {
             ui::warn(&format!("{row}; it is left out"));
         }
         Ok((state, journal))
+    }
+
+    /// What the agent wrote down; says on standard error that it does not run.
+    ///
+    /// # Errors
+    /// As [`Down::knew`].
+    pub fn journal_known(&self) -> Done<Journal> {
+        let journal = self.journal()?;
+        self.say_so();
+        Ok(journal)
+    }
+
+    fn say_so(&self) {
+        let when = self.last_written().map_or_else(String::new, |at| format!(" at {at}"));
+        ui::note(&format!("the agent is not running; this is what it knew{when}"));
     }
 
     fn journal(&self) -> Done<Journal> {

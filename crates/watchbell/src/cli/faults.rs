@@ -3,7 +3,7 @@
 use super::{
     client::{Reach, Target},
     place::Place,
-    table::{Cell, Table},
+    table::{Cell, Look, Table},
     ui::{self, Done, Paint, Trouble},
     when,
 };
@@ -15,6 +15,7 @@ use watchbell_core::model::{Hardness, Severity, Timestamp};
 
 /// List what is wrong now
 #[derive(clap::Args, Debug)]
+#[command(after_help = "`error 1/3` is the first of three attempts: it is not certain yet, and nobody is told.")]
 pub struct Args {
     /// Only faults whose name matches this regular expression
     #[arg(value_name = "REGEX")]
@@ -25,9 +26,8 @@ pub struct Args {
     /// Only those that are certain
     #[arg(long)]
     hard: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    look: Look,
     #[command(flatten)]
     target: Target,
 }
@@ -61,7 +61,7 @@ impl Args {
                 view::faults(down.policy(), &state, &query).map_err(Trouble::Wrong)?
             }
         };
-        if self.json {
+        if self.look.json {
             return ui::print_json(&faults);
         }
         let asked = self.regex.is_some() || self.severity.is_some() || self.hard;
@@ -71,22 +71,20 @@ impl Args {
                 false => "nothing is wrong\n",
             });
         }
-        ui::print(&table(&faults, clock::now()).show())
+        ui::print(&table(&faults, clock::now(), Paint::stdout()).show(self.look))
     }
 }
 
 /// Faults as a table.
-pub fn table(faults: &[FaultView], now: Timestamp) -> Table {
-    let paint = Paint::stdout();
-    let mut table = Table::new(&["severity", "state", "since", "told", "name", "message"]);
+fn table(faults: &[FaultView], now: Timestamp, paint: Paint) -> Table {
+    let mut table = Table::new(&["!severity", "!since", "told", "!name", "message"]);
     for fault in faults {
-        let state = match fault.state {
-            Hardness::Hard => "hard".to_owned(),
-            Hardness::Soft => format!("soft {}/{}", fault.attempt, fault.attempts),
+        let severity = match fault.state {
+            Hardness::Hard => word(fault.severity, fault.unknown).to_owned(),
+            Hardness::Soft => format!("{} {}/{}", word(fault.severity, fault.unknown), fault.attempt, fault.attempts),
         };
         table.row(vec![
-            Cell::painted(word(fault.severity, fault.unknown), |text| paint.severity(fault.severity, text)),
-            state.into(),
+            Cell::painted(severity, |text| paint.severity(fault.severity, text)),
             when::ago(fault.since, now).into(),
             told(fault).into(),
             fault.name.as_str().into(),

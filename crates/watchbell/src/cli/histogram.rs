@@ -32,7 +32,7 @@ impl Args {
         let history = self.which.open(place)?;
         let times = history.times(Duration::ZERO)?;
         let found = Histogram::of(&times, &history.lookback.zone, history.begin(), history.until);
-        if self.which.json {
+        if self.which.look.json {
             return ui::print_json(&as_json(&history, &found));
         }
         let head = heat::Head {
@@ -43,7 +43,7 @@ impl Args {
         if self.svg {
             return ui::print(&heat::svg(&head, &found));
         }
-        ui::print(&heat::table(&head, &found, ui::width(), Paint::stdout()))
+        ui::print(&heat::table(&head, &found, self.which.look.width(), Paint::stdout()))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::{
     place::{Place, Setup},
-    table::one_line,
+    table::{Look, one_line},
     ui::{self, Done, Trouble},
     when,
 };
@@ -33,9 +33,8 @@ pub struct Which {
     /// Up to when [default: now]
     #[arg(long, value_name = "TIME", value_parser = when::time)]
     until: Option<when::Typed>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub look: Look,
 }
 
 /// How far back is looked unless the command line says.

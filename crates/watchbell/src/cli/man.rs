@@ -10,13 +10,17 @@ use std::{
 };
 use watchbell_core::config::{json_schema, reference_markdown};
 
+/// The page about scenario files: servers have no `docs` folder.
+const SCENARIOS: &str = include_str!("../../../../docs/scenarios.md");
+
 /// Print a manual page, or write all of them
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Read one with `watchbell man squelch | man -l -`, or install all with `watchbell man --dir \
                         /usr/local/share/man/man1`.")]
 pub struct Args {
     /// The command that the page is about, such as `squelch` or `store backup` [default: watchbell as a whole];
-    /// `config` is the reference of the config files, as Markdown, `schema` their JSON schema, for editors
+    /// `config` is the reference of the config files, `scenarios` that of scenario files, both as Markdown, `schema` the
+    /// JSON schema of config files, for editors
     #[arg(value_name = "PAGE")]
     page: Vec<String>,
     /// Write the pages of all commands into this folder
@@ -34,13 +38,14 @@ impl Args {
         }
         match self.page.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["config"] => return ui::print(&reference_markdown(KINDS)),
+            ["scenarios"] => return ui::print(SCENARIOS),
             ["schema"] => return ui::print_json(&json_schema(KINDS)),
             _ => {}
         }
         let mut command = &root;
         for word in &self.page {
             command = command.find_subcommand(word).ok_or_else(|| {
-                let hint = "`watchbell help` lists the commands";
+                let hint = "`watchbell help` lists the commands; `config`, `scenarios` and `schema` are pages too";
                 Trouble::Wrong(format!("there is no command `{}`\nhint: {hint}", self.page.join(" ")))
             })?;
         }

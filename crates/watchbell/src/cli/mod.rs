@@ -7,6 +7,8 @@ mod checks;
 mod client;
 mod completions;
 mod down;
+mod env_file;
+mod events;
 mod exec;
 mod faults;
 mod heat;
@@ -65,6 +67,7 @@ enum Command {
     Rehearse(rehearse::Args),
     Status(status::Args),
     Faults(faults::Args),
+    Events(events::Args),
     Checks(checks::Args),
     Slow(slow::Args),
     Histogram(histogram::Args),
@@ -96,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::Rehearse(args) => args.run(&place),
         Command::Status(args) => args.run(&place),
         Command::Faults(args) => args.run(&place),
+        Command::Events(args) => args.run(&place),
         Command::Checks(args) => args.run(&place),
         Command::Slow(args) => args.run(&place),
         Command::Histogram(args) => args.run(&place),

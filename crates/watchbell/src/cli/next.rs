@@ -1,7 +1,7 @@
 //! `watchbell next`: when a cron expression fires, clock changes included.
 
 use super::{
-    table::Table,
+    table::{Look, Table},
     ui::{self, Done, Trouble},
     when,
 };
@@ -37,9 +37,8 @@ pub struct Args {
     /// How many times
     #[arg(short = 'n', long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=i64::from(COUNT_MAX)))]
     count: u32,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    look: Look,
 }
 
 #[derive(Serialize)]
@@ -75,7 +74,7 @@ impl Args {
             after = at;
         }
         let changes = times.last().map(|last| changes(&zone, from, *last)).unwrap_or_default();
-        if self.json {
+        if self.look.json {
             let fires: Vec<Fires> = times
                 .iter()
                 .map(|at| Fires { local: at.to_jiff().to_zoned(zone.clone()).to_string(), utc: *at })
@@ -85,7 +84,7 @@ impl Args {
                 "times": fires, "clock_changes": changes,
             }))?;
         } else {
-            ui::print(&show(&cron, &zone, &times, &changes, now))?;
+            ui::print(&show(&cron, &zone, &times, &changes, now, self.look))?;
         }
         if times.is_empty() {
             let hint = "there is no such date in the calendar; look at the day and the month";
@@ -142,23 +141,23 @@ fn changes(zone: &TimeZone, from: Timestamp, until: Timestamp) -> Vec<Change> {
     list
 }
 
-fn show(cron: &Cron, zone: &TimeZone, times: &[Timestamp], changes: &[Change], now: Timestamp) -> String {
+fn show(cron: &Cron, zone: &TimeZone, times: &[Timestamp], changes: &[Change], now: Timestamp, look: Look) -> String {
     let paint = ui::Paint::stdout();
     let mut out = format!("{}\n{}, in {}\n\n", paint.head(cron.text()), cron.describe(), zone_name(zone));
     if times.is_empty() {
         return out;
     }
-    let mut table = Table::new(&["local", "UTC", ""]);
+    let mut table = Table::new(&["!local", "!UTC", ""]);
     let mut changes = changes.iter().peekable();
     for at in times {
         while let Some(change) = changes.next_if(|change| change.at <= *at) {
             let minutes = change.seconds.abs() / 60;
-            let way = if change.forward { "forward" } else { "back" };
-            let text = format!("the clock goes {way} {minutes} minutes, to {}", &change.after[11..]);
+            let way = if change.forward { '+' } else { '-' };
+            let text = format!("clock {way}{minutes} min, to {}", &change.after[11..]);
             table.row(vec![format!("    {}", change.before).into(), change.at.to_string().into(), text.into()]);
         }
         table.row(vec![when::local(*at, zone).into(), at.to_string().into(), when::ago(*at, now).into()]);
     }
-    out.push_str(&table.show());
+    out.push_str(&table.show(look));
     out
 }

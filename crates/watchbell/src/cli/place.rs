@@ -1,8 +1,14 @@
 //! Where the config is, and what it says: shared by every command that needs it.
 
-use super::ui::{Done, Trouble};
+use super::ui::{Done, Trouble, note};
 use crate::run::{self, clock, config::Folder};
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
 use watchbell_core::{
     config::{AGENT_FILE, InputFile, Loaded},
     model::Timestamp,
@@ -19,6 +25,76 @@ pub struct Place {
     /// `watchbell.toml`, else /etc/watchbell
     #[arg(short, long = "config", value_name = "DIR", global = true)]
     pub config: Option<PathBuf>,
+}
+
+/// The environment that systemd gives the agent.
+#[derive(clap::Args, Clone, Debug)]
+pub struct EnvFile {
+    /// Read variables from FILE, as systemd's `EnvironmentFile=` does; of this shell's only those count that systemd
+    /// sets too, such as PATH. May be given more than once
+    #[arg(long = "env-file", value_name = "FILE", allow_hyphen_values = true)]
+    files: Vec<PathBuf>,
+}
+
+/// Variables that systemd sets too, or that are about the terminal and the command line alone.
+const KEPT: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "TZ",
+    "TERM",
+    "NO_COLOR",
+    "WATCHBELL_CONFIG",
+    "SUDO_USER",
+    "TMPDIR",
+];
+/// Set in the program that has the environment of the files.
+const APPLIED: &str = "WATCHBELL_ENV_FILE_APPLIED";
+
+impl EnvFile {
+    /// Goes on as this program with that environment: nobody can tell it from one that systemd started.
+    ///
+    /// # Errors
+    /// A file can't be read or understood.
+    pub fn apply(&self) -> Done {
+        if self.files.is_empty() || env::var_os(APPLIED).is_some() {
+            return Ok(());
+        }
+        let mut variables = BTreeMap::new();
+        for path in &self.files {
+            // An optional file, as systemd writes it, may be missing.
+            let (path, optional) = match path.to_str().and_then(|text| text.strip_prefix('-')) {
+                Some(rest) => (PathBuf::from(rest), true),
+                None => (path.clone(), false),
+            };
+            let text = match fs::read_to_string(&path) {
+                Err(error) if optional && error.kind() == std::io::ErrorKind::NotFound => continue,
+                read => read.map_err(|error| {
+                    let hint = "call it as root, or as a user who may read it; `systemctl cat watchbell` shows which the unit reads";
+                    Trouble::Wrong(format!("can't read `{}`: {error}\nhint: {hint}", path.display()))
+                })?,
+            };
+            let (found, ignored) = super::env_file::parse(&text);
+            for (line, why) in ignored {
+                note(&format!("{}:{line}: {why}; systemd ignores this line", path.display()));
+            }
+            variables.extend(found);
+        }
+        let program = env::current_exe().map_err(|error| Trouble::Failed(format!("can't start again: {error}")))?;
+        let kept =
+            env::vars_os().filter(|(name, _)| name.to_str().is_some_and(|n| KEPT.contains(&n) || n.starts_with("LC_")));
+        let error = Command::new(program)
+            .args(env::args_os().skip(1))
+            .env_clear()
+            .envs(kept)
+            .envs(variables)
+            .env(APPLIED, "1")
+            .exec();
+        Err(Trouble::Failed(format!("can't start again with that environment: {error}")))
+    }
 }
 
 /// A config that was read.

@@ -23,7 +23,7 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "A scenario says what checks report, what people do and what breaks, and what is expected of it; \
-                        docs/scenarios.md has the language. It is played in a moment, with a clock of its own; nothing is \
+                        `watchbell man scenarios` has the language. It is played in a moment, with a clock of its own; nothing is \
                         run and nothing is sent. One that brings its own `config` block uses that instead of the config \
                         folder's.\n\nExit code 1 if an expectation is not met."
 )]

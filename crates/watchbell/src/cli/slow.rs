@@ -3,7 +3,7 @@
 use super::{
     client::{Reach, Target},
     place::Place,
-    table::Table,
+    table::{Look, Table},
     ui::{self, Done},
     when,
 };
@@ -17,9 +17,8 @@ pub struct Args {
     /// How many
     #[arg(short = 'n', long, default_value_t = 20)]
     limit: usize,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    look: Look,
     #[command(flatten)]
     target: Target,
 }
@@ -35,14 +34,14 @@ impl Args {
                 view::slowest(all, self.limit)
             }
         };
-        if self.json {
+        if self.look.json {
             return ui::print_json(&slow);
         }
         if slow.is_empty() {
             return ui::print("no check has run yet\n");
         }
         let took = |ms: u64| when::took(Duration::from_millis(ms));
-        let mut table = Table::new(&[">p99", ">median", ">longest", ">last", ">runs", "name"]);
+        let mut table = Table::new(&[">p99", ">median", ">longest", ">last", ">runs", "!name"]);
         for check in &slow {
             let last = check.last_ms.map_or("-".into(), |ms| when::took(Duration::from_secs_f64(ms.max(0.0) / 1000.0)));
             table.row(vec![
@@ -54,6 +53,6 @@ impl Args {
                 check.name.as_str().into(),
             ]);
         }
-        ui::print(&table.show())
+        ui::print(&table.show(self.look))
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     client::{Reach, Target, who},
     place::Place,
-    table::one_line,
+    table::{self, one_line},
     ui::{self, Done, Trouble},
     when,
 };
@@ -113,7 +113,7 @@ impl Args {
             preview.checks.iter().map(|name| one_line(name)).collect()
         };
         for line in lines.iter().take(SHOWN_MAX) {
-            text.push_str(&format!("  {line}\n"));
+            text.push_str(&format!("  {}\n", table::fitting(line, ui::width().map(|width| width.saturating_sub(2)))));
         }
         let all = if faults > 0 { faults } else { preview.checks_count };
         if all > SHOWN_MAX {

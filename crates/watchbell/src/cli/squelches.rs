@@ -3,7 +3,7 @@
 use super::{
     client::{Reach, Target},
     place::Place,
-    table::Table,
+    table::{Look, Table},
     ui::{self, Done},
     when,
 };
@@ -15,9 +15,8 @@ use crate::{
 /// List the squelches there are
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    look: Look,
     #[command(flatten)]
     target: Target,
 }
@@ -29,14 +28,14 @@ impl Args {
             Reach::Up(client) => client.get(path::SQUELCHES, &())?,
             Reach::Down(down) => view::squelches(&down.knew()?.0),
         };
-        if self.json {
+        if self.look.json {
             return ui::print_json(&squelches);
         }
         if squelches.is_empty() {
             return ui::print("nothing is squelched\n");
         }
         let now = clock::now();
-        let mut table = Table::new(&["since", "ends", ">hides", "by", "regex", "reason"]);
+        let mut table = Table::new(&["!since", "!ends", ">hides", "by", "!regex", "reason"]);
         for squelch in &squelches {
             let ends = match (squelch.until, squelch.permanent) {
                 (Some(at), _) => when::ago(at, now),
@@ -53,6 +52,6 @@ impl Args {
                 squelch.reason.as_str().into(),
             ]);
         }
-        ui::print(&table.show())
+        ui::print(&table.show(self.look))
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     client::{Reach, Target},
     place::Place,
-    table::{Cell, Table},
+    table::{Cell, Look, Table},
     ui::{self, Done, Paint, Trouble},
     when,
 };
@@ -14,9 +14,8 @@ use watchbell_core::model::{Severity, Timestamp};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Exit code 1 if the agent does not run, takes no work, or something critical stands; else 0.")]
 pub struct Args {
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    look: Look,
     #[command(flatten)]
     target: Target,
 }
@@ -31,17 +30,17 @@ impl Args {
                 view::status(down.policy(), &state, &down.setup.loaded.problems, down.setup.now)
             }
         };
-        if self.json {
+        if self.look.json {
             ui::print_json(&status)?;
         } else {
-            ui::print(&show(&status))?;
+            ui::print(&show(&status, self.look))?;
         }
         let critical = status.faults.get(Severity::Critical.word()).copied().unwrap_or(0);
         if status.ready && critical == 0 { Ok(()) } else { Err(Trouble::Found) }
     }
 }
 
-fn show(status: &StatusView) -> String {
+fn show(status: &StatusView, look: Look) -> String {
     let paint = Paint::stdout();
     let now = status.now;
     let running = match (status.started, &status.unready) {
@@ -65,9 +64,10 @@ fn show(status: &StatusView) -> String {
     for (word, text) in lines {
         out.push_str(&format!("{word:<11} {text}\n"));
     }
+    let mut out = ui::wrapped(&out, look.width());
     if !status.notifiers.is_empty() {
         out.push('\n');
-        out.push_str(&notifiers(&status.notifiers, now, paint).show());
+        out.push_str(&notifiers(&status.notifiers, now, paint).show(look));
     }
     out
 }
@@ -104,7 +104,7 @@ fn config(status: &StatusView) -> String {
 }
 
 fn notifiers(list: &[NotifierView], now: Timestamp, paint: Paint) -> Table {
-    let mut table = Table::new(&["notifier", "kind", ">sent", ">waiting", "last", "state"]);
+    let mut table = Table::new(&["!notifier", "kind", ">sent", ">waiting", "last", "state"]);
     for notifier in list {
         let state = match (notifier.failing_since, &notifier.last_failure) {
             (Some(at), why) => {

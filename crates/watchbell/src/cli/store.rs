@@ -2,7 +2,7 @@
 
 use super::{
     place::Place,
-    table::Table,
+    table::{Look, Table},
     ui::{self, Done, Trouble},
 };
 use std::path::PathBuf;
@@ -100,7 +100,7 @@ fn text(report: &CheckReport) -> String {
         table.row(vec!["decision".into(), counts.decisions.to_string().into()]);
     }
     let mut text = format!("{}\nschema {}, {} bytes\n\n", report.path.display(), report.schema, counts.bytes);
-    text.push_str(&table.show());
+    text.push_str(&table.show(Look { wide: false, json: false }));
     for problem in report.integrity.iter().chain(&report.damaged) {
         text.push_str(&format!("\n{}", ui::clean(problem)));
     }

@@ -60,7 +60,7 @@ impl Args {
         let found = suggest(&history.lookback, &times, &Ask { lookback, minutes, period, coarse_days });
         let found = found.map_err(|why| too_little(&history, &why))?;
         let shown = Shown { history: &history, found: &found, rows: times.len(), lookback };
-        if self.which.json {
+        if self.which.look.json {
             return ui::print_json(&shown.json());
         }
         ui::print(&shown.text())

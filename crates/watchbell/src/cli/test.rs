@@ -4,13 +4,25 @@
 //! The rules are the engine's own: the result is stepped through a world of its own that starts empty (but for the
 //! squelches that are known) and is thrown away. No state is written.
 
+mod notifier;
+
 use super::{
     faults::word,
-    place::{Place, Setup},
+    place::{EnvFile, Place, Setup},
+    table::{fitting, one_line},
     ui::{self, Done, Paint, Trouble},
     when,
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use crate::api::view;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+        mpsc,
+    },
+    time::Duration,
+};
 use watchbell_core::{
     config::{CheckPolicy, Policy},
     engine::{Input, State, World, step},
@@ -32,19 +44,30 @@ use watchbell_io::{
 const GRACE: Duration = Duration::from_secs(15);
 /// So much of a check's output is shown.
 const OUTPUT_CHARS_MAX: usize = 20_000;
+/// So many checks run at a time.
+const TESTS_MAX: usize = 8;
 
-/// Run matching checks once, now, and show everything
+/// Run matching checks once, now, and show everything; or try a notifier
 #[derive(clap::Args, Debug)]
-#[command(after_help = "PATTERN is found in a check's full name, or in the name of its file. Each check runs in this \
-                        process, once, whatever its schedule; an agent that runs is not involved, and no state is written. \
+#[command(
+    after_help = "PATTERN is found in a check's full name, or in the name of its file, as it is or as a regular \
+                        expression: `.` is all checks. They run side by side, and are shown in the order of their names, \
+                        with a summary at the end. Each runs in this process, once, whatever its schedule; an agent that runs is not involved, and no state is written. \
                         What a check finds is judged as if it were certain (the last of its retries) and told through its \
                         notifiers as a message marked `[test]`, whose answer is shown; those that open incidents are told at \
                         once that the test is over. With --dry-run nothing is sent, and what would be sent is shown. \
                         A look-back counts the rows of its answer alone, keeps none, and shows every expectation, due or not. \
-                        Squelches hold as always.\n\nExit code 1 if a check finds something wrong or a notifier fails.")]
+                        Squelches hold as always.\n\n--notifier NAME sends one message, marked `[test]`, to each target of that notifier, and \
+                        shows the answers.\n\nWhat an agent started by systemd has in its environment, --env-file gives.\n\nExit \
+                        code 0 if all checks are well, 1 if one finds something wrong or can't be judged, or a notifier fails."
+)]
 pub struct Args {
-    /// Part of a name
-    pattern: String,
+    /// Part of a name, or a regular expression
+    #[arg(required_unless_present = "notifier")]
+    pattern: Option<String>,
+    /// Send one test message through this notifier, and run nothing
+    #[arg(long, value_name = "NAME", conflicts_with = "pattern")]
+    notifier: Option<String>,
     /// Send nothing: show what would be sent
     #[arg(long)]
     dry_run: bool,
@@ -54,6 +77,8 @@ pub struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    env: EnvFile,
 }
 
 /// What came of one check.
@@ -65,6 +90,7 @@ struct Tested {
     outcome: Outcome,
     faults: Vec<Fault>,
     decisions: Vec<Decision>,
+    deliveries: Vec<Delivery>,
     told: Vec<ToldTest>,
 }
 
@@ -79,39 +105,53 @@ struct ToldTest {
 impl Args {
     /// Runs them.
     pub fn run(&self, place: &Place) -> Done {
+        self.env.apply()?;
         let setup = place.load(None)?;
         // As the agent does: what the config names relatively starts in its folder.
         setup.folder.enter()?;
+        if let Some(name) = &self.notifier {
+            return self.notifier(&setup, name);
+        }
         let names = self.matching(&setup)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Trouble::Failed(format!("can't start: {error}")))?;
-        let shared = Shared::new()?;
+        let (runtime, shared) = (runtime()?, Shared::new()?);
         let at = self.at.as_ref().map(|typed| typed.in_zone(&setup.loaded.agent.zone));
-        let (mut wrong, mut list) = (false, Vec::new());
-        for (i, name) in names.iter().enumerate() {
-            let tested = runtime.block_on(self.test(&setup, name, at, &shared));
-            let Some(tested) = tested else { continue };
-            wrong |= tested.is_wrong();
-            if self.json {
-                list.push(tested.json());
-            } else {
-                let gap = if i > 0 { "\n" } else { "" };
-                ui::print(&format!("{gap}{}", tested.show(Paint::stdout(), self.dry_run)))?;
-            }
-        }
+        let (mut summary, mut list, mut shown) = (Summary::default(), Vec::new(), Ok(()));
+        side_by_side(
+            &names,
+            |name| runtime.block_on(self.test(&setup, name, at, &shared)),
+            |tested| {
+                let Some(mut tested) = tested else { return true };
+                // One by one: receivers are not to be flooded, and what they show stands in order too.
+                for delivery in std::mem::take(&mut tested.deliveries) {
+                    tested.told.push(runtime.block_on(self.tell(&setup, delivery, &shared)));
+                }
+                let gap = if summary.checks() > 0 { "\n" } else { "" };
+                summary.add(&tested);
+                match self.json {
+                    true => list.push(tested.json()),
+                    false => shown = ui::print(&format!("{gap}{}", tested.show(Paint::stdout(), self.dry_run))),
+                }
+                shown.is_ok()
+            },
+        );
         runtime.shutdown_background();
-        if self.json {
-            ui::print_json(&list)?;
+        shown?;
+        match self.json {
+            true => ui::print_json(&list)?,
+            false if summary.checks() > 1 => ui::print(&summary.show(Paint::stdout()))?,
+            false => {}
         }
-        if wrong { Err(Trouble::Found) } else { Ok(()) }
+        if summary.all_well() { Ok(()) } else { Err(Trouble::Found) }
     }
 
     /// The checks whose name or file matches, and that can be run.
     fn matching(&self, setup: &Setup) -> Done<Vec<Name>> {
         let policy = &setup.loaded.policy;
-        let matches = |c: &&Arc<CheckPolicy>| c.name.contains(&self.pattern) || c.file.contains(&self.pattern);
+        let pattern = self.pattern.as_deref().unwrap_or_default();
+        // What is no regular expression may be a part of a name all the same.
+        let regex = view::regex(pattern).ok();
+        let found = |text: &str| text.contains(pattern) || regex.as_ref().is_some_and(|regex| regex.is_match(text));
+        let matches = |c: &&Arc<CheckPolicy>| found(&c.name) || found(&c.file);
         let found: Vec<&Arc<CheckPolicy>> = policy.checks.values().filter(matches).collect();
         if found.is_empty() {
             let near: Vec<String> = policy.checks.keys().take(5).map(|n| format!("`{n}`")).collect();
@@ -121,7 +161,7 @@ impl Args {
                     format!("names are such as {}; `watchbell validate` says if one is left out", names.join(", "))
                 }
             };
-            return Err(Trouble::Wrong(format!("no check's name or file contains `{}`\nhint: {hint}", self.pattern)));
+            return Err(Trouble::Wrong(format!("no check's name or file contains `{pattern}`\nhint: {hint}")));
         }
         let (run, passive): (Vec<_>, Vec<_>) = found.into_iter().partition(|c| c.refresh_within.is_none());
         for check in &passive {
@@ -158,12 +198,9 @@ impl Args {
         let expected = looked.as_ref().map(|looked| looked.take_due(&mut outcome)).unwrap_or_default();
         let at = looked.as_ref().map(LookedAt::judged_at).or(at).unwrap_or(now);
         let judged = judge(setup, &policy, &outcome, at);
-        let mut told = Vec::new();
-        for delivery in judged.deliveries {
-            told.push(self.tell(setup, delivery, shared).await);
-        }
+        let (faults, decisions, deliveries) = (judged.faults, judged.decisions, judged.deliveries);
         let cwd = program.cwd().map(|path| path.display().to_string());
-        Some(Tested { policy, cwd, expected, outcome, faults: judged.faults, decisions: judged.decisions, told })
+        Some(Tested { policy, cwd, expected, outcome, faults, decisions, deliveries, told: Vec::new() })
     }
 
     async fn tell(&self, setup: &Setup, delivery: Delivery, shared: &Shared) -> ToldTest {
@@ -296,11 +333,99 @@ fn known_squelches(setup: &Setup) -> State {
     State { squelches: known.map(|(state, _)| state.squelches).unwrap_or_default(), ..State::default() }
 }
 
-impl Tested {
-    fn is_wrong(&self) -> bool {
-        !self.faults.is_empty() || self.told.iter().any(|t| matches!(t.answer, Some(Err(_))))
+fn runtime() -> Done<tokio::runtime::Runtime> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| Trouble::Failed(format!("can't start: {error}")))
+}
+
+/// Does the work for each, several at a time, and hands on what came of it in order, as soon as it can; no more once
+/// `show` says so.
+fn side_by_side<T: Sync, R: Send>(list: &[T], work: impl Fn(&T) -> R + Sync, mut show: impl FnMut(R) -> bool) {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let (done, wait) = mpsc::channel();
+        for _ in 0..TESTS_MAX.min(list.len()) {
+            let (done, next, work) = (done.clone(), &next, &work);
+            scope.spawn(move || {
+                while let Some((at, item)) = Some(next.fetch_add(1, Relaxed)).and_then(|at| Some((at, list.get(at)?))) {
+                    if done.send((at, work(item))).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(done);
+        let mut early: BTreeMap<usize, R> = BTreeMap::new();
+        let mut shown = 0;
+        for (at, result) in wait {
+            early.insert(at, result);
+            while let Some(result) = early.remove(&shown) {
+                shown += 1;
+                if !show(result) {
+                    next.store(list.len(), Relaxed);
+                    return;
+                }
+            }
+        }
+    });
+}
+
+/// What came of all.
+#[derive(Default)]
+struct Summary {
+    well: usize,
+    /// Name and what is wrong.
+    wrong: Vec<(Name, String)>,
+    /// Name and why it can't be judged.
+    unknown: Vec<(Name, String)>,
+    /// Deliveries that failed.
+    failed: usize,
+}
+
+impl Summary {
+    fn add(&mut self, tested: &Tested) {
+        let first = tested.faults.first().map(|fault| (fault.name.clone(), fault.message.clone()));
+        let summary = || (tested.policy.name.clone(), tested.outcome.summary.clone());
+        match (tested.outcome.inconclusive, first) {
+            (true, first) => self.unknown.push(first.unwrap_or_else(summary)),
+            (false, Some(first)) => self.wrong.push(first),
+            (false, None) => self.well += 1,
+        }
+        self.failed += tested.told.iter().filter(|told| told.failed()).count();
     }
 
+    fn checks(&self) -> usize {
+        self.well + self.wrong.len() + self.unknown.len()
+    }
+
+    fn all_well(&self) -> bool {
+        self.well == self.checks() && self.failed == 0
+    }
+
+    fn show(&self, paint: Paint) -> String {
+        let count = |n: usize, what: &str, paint: &dyn Fn(&str) -> String| match n {
+            0 => format!("0 {what}"),
+            n => paint(&format!("{n} {what}")),
+        };
+        let mut out = format!(
+            "\n{}: {}, {}, {}\n",
+            ui::count(self.checks(), "check"),
+            count(self.well, "well", &|t| paint.good(t)),
+            count(self.wrong.len(), "wrong", &|t| paint.bad(t)),
+            count(self.unknown.len(), "could not be judged", &|t| paint.bad(t)),
+        );
+        for (name, text) in self.wrong.iter().chain(&self.unknown) {
+            let line = one_line(&format!("{name}: {text}"));
+            out.push_str(&format!("  {}\n", fitting(&line, ui::width().map(|width| width.saturating_sub(2)))));
+        }
+        if self.failed > 0 {
+            out.push_str(&format!("{}\n", paint.bad(&format!("{} failed", ui::count(self.failed, "message")))));
+        }
+        out
+    }
+}
+
+impl Tested {
     fn show(&self, paint: Paint, dry_run: bool) -> String {
         let (policy, outcome) = (&self.policy, &self.outcome);
         let mut out = format!("{}\n", paint.head(&policy.name));
@@ -380,6 +505,10 @@ impl Tested {
 }
 
 impl ToldTest {
+    fn failed(&self) -> bool {
+        matches!(self.answer, Some(Err(_)))
+    }
+
     fn to(&self) -> String {
         let delivery = &self.delivery;
         match delivery.target.as_str() {

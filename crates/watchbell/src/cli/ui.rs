@@ -194,6 +194,44 @@ pub fn width() -> Option<usize> {
     Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
+/// Text with no line wider than that, where it has spaces to break at; what goes on is moved in below. Colours take no
+/// room; names and addresses stay whole, to be copied.
+pub fn wrapped(text: &str, width: Option<usize>) -> String {
+    let Some(width) = width else { return text.to_owned() };
+    let mut out = String::with_capacity(text.len());
+    for line in text.lines() {
+        let indent = line.len() - line.trim_start_matches(' ').len() + HANGING;
+        let mut used = 0;
+        for (i, word) in line.split(' ').enumerate() {
+            let length = visible(word);
+            if i > 0 && used > indent && used + 1 + length > width {
+                out.truncate(out.trim_end_matches(' ').len());
+                out.push('\n');
+                out.extend(std::iter::repeat_n(' ', indent));
+                used = indent;
+            } else if i > 0 {
+                out.push(' ');
+                used += 1;
+            }
+            out.push_str(word);
+            used += length;
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// How far lines that go on are moved in.
+const HANGING: usize = 4;
+
+/// How many columns a text with colours takes.
+fn visible(text: &str) -> usize {
+    let mut parts = text.split('\x1b');
+    let first = parts.next().map_or(0, super::table::length);
+    let rest = |part: &str| super::table::length(part.split_once('m').map_or(part, |(_, rest)| rest));
+    first + parts.map(rest).sum::<usize>()
+}
+
 /// Text from outside, safe to print: control characters are shown, not obeyed; line ends and tabs stay.
 pub fn clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -215,6 +253,18 @@ pub fn count(n: usize, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_lines_go_on_below_and_words_stay_whole() {
+        let text = "2026-12-01  #1 problem critical: the disk is full\n  \u{1b}[2mtold\u{1b}[0m ops\n";
+        assert_eq!(wrapped(text, None), text);
+        assert_eq!(wrapped(text, Some(80)), text);
+        let narrow = "2026-12-01  #1 problem\n    critical: the disk is\n    full\n  \u{1b}[2mtold\u{1b}[0m ops\n";
+        assert_eq!(wrapped(text, Some(26)), narrow);
+        let key = "k".repeat(40);
+        assert_eq!(wrapped(&format!("a {key} b"), Some(20)), format!("a {key}\n    b\n"));
+        assert_eq!(wrapped("日本語 日本語 日本語", Some(14)), "日本語 日本語\n    日本語\n");
+    }
 
     #[test]
     fn text_from_outside_does_not_reach_the_terminal_as_commands() {

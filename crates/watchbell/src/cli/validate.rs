@@ -1,7 +1,7 @@
 //! `watchbell validate`: everything that is wrong with a config, all at once, without running anything.
 
 use super::{
-    place::{Place, Setup},
+    place::{EnvFile, Place, Setup},
     ui::{self, Done, Trouble},
 };
 use serde_json::json;
@@ -25,6 +25,8 @@ pub struct Args {
     /// How to print what is found
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    #[command(flatten)]
+    env: EnvFile,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +40,7 @@ enum Format {
 impl Args {
     /// Reads the config and says what is wrong.
     pub fn run(&self, place: &Place) -> Done {
+        self.env.apply()?;
         let setup = place.load(self.dir.as_deref())?;
         // As the agent does: what an old format names relatively is looked for in its folder.
         setup.folder.enter()?;

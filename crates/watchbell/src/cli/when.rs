@@ -42,6 +42,38 @@ pub fn time(text: &str) -> Result<Typed, String> {
         .map_err(|_| "write it as `2026-03-29T01:30:00Z`, `2026-03-29 02:30` (local time) or `@1774746000`".to_owned())
 }
 
+/// How far back: a duration, or from when on.
+#[derive(Clone, Debug)]
+pub enum Since {
+    /// `2h`.
+    Ago(Duration),
+    /// `2026-03-29`.
+    From(Typed),
+}
+
+/// Reads how far back; for clap.
+///
+/// # Errors
+/// What is wrong, with examples.
+pub fn since(text: &str) -> Result<Since, String> {
+    match duration(text) {
+        Ok(ago) => Ok(Since::Ago(ago)),
+        Err(_) => time(text).map(Since::From).map_err(|_| {
+            "write it as `2h`, `3d`, `2026-03-29`, `2026-03-29 02:30` (local time) or `2026-03-29T01:30:00Z`".to_owned()
+        }),
+    }
+}
+
+impl Since {
+    /// The instant.
+    pub fn at(&self, now: Timestamp, zone: &TimeZone) -> Timestamp {
+        match self {
+            Since::Ago(ago) => now - *ago,
+            Since::From(typed) => typed.in_zone(zone),
+        }
+    }
+}
+
 impl Typed {
     /// The instant, where civil times are of this zone. A time that a clock change skips is the one after it.
     pub fn in_zone(&self, zone: &TimeZone) -> Timestamp {
@@ -90,6 +122,16 @@ pub fn local(at: Timestamp, zone: &TimeZone) -> String {
 /// A time for people, without the weekday and the offset.
 pub fn plain(at: Timestamp, zone: &TimeZone) -> String {
     at.to_jiff().to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// The same without the year where that is the present one.
+pub fn brief(at: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
+    let year = |at: Timestamp| at.to_jiff().to_zoned(zone.clone()).year();
+    let text = plain(at, zone);
+    match year(at) == year(now) {
+        true => text.split_once('-').map_or(text.clone(), |(_, rest)| rest.to_owned()),
+        false => text,
+    }
 }
 
 #[cfg(test)]

@@ -4,11 +4,12 @@ use super::{
     client::{Reach, Target},
     faults::word,
     place::Place,
+    table::Look,
     ui::{self, Done, Paint, Trouble},
     when,
 };
 use crate::{
-    api::{CheckView, NameQuery, WaitingView, WhyEntryView, WhyIs, WhyQuery, WhyView, path, view},
+    api::{CheckView, FaultView, NameQuery, WaitingView, WhyEntryView, WhyIs, WhyQuery, WhyView, path, view},
     run::clock,
 };
 use jiff::tz::TimeZone;
@@ -22,12 +23,15 @@ const FOLDED_LINES: usize = 8;
 
 /// Explain a fault, an event or a delivery: which rule did what, and who was told
 #[derive(clap::Args, Debug)]
+#[command(
+    after_help = "Of a check it explains all: what happened to its parts (`CHECK#PART`), when it flapped, and when it \
+                        could not be run. On a terminal long lines go on below; --wide and pipes keep each in one line."
+)]
 pub struct Args {
     /// A name (in full, or what comes after `//AGENT/`), an event's number, or a delivery's key
     id: String,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    look: Look,
     #[command(flatten)]
     target: Target,
 }
@@ -37,7 +41,7 @@ impl Args {
     pub fn run(&self, place: &Place) -> Done {
         let why: WhyView = match self.target.reach(place)? {
             Reach::Up(client) => match client.get(path::WHY, &WhyQuery { id: self.id.clone() }) {
-                Err(Trouble::Wrong(why)) if !self.json => {
+                Err(Trouble::Wrong(why)) if !self.look.json => {
                     let check = client.get::<CheckView>(path::CHECK, &NameQuery { name: self.id.clone() });
                     return ui::print(&uneventful(&check.map_err(|_| Trouble::Wrong(why))?));
                 }
@@ -52,7 +56,7 @@ impl Args {
                 };
                 let checks = || view::checks(down.policy(), &state).into_iter();
                 let Some(found) = found else {
-                    if let Some(check) = checks().find(|c| c.name == full).filter(|_| !self.json) {
+                    if let Some(check) = checks().find(|c| c.name == full).filter(|_| !self.look.json) {
                         return ui::print(&uneventful(&check));
                     }
                     return Err(Trouble::Wrong(format!(
@@ -64,10 +68,10 @@ impl Args {
                 view::why(down.policy(), &state, &view::Squelched::of(&state), found)
             }
         };
-        if self.json {
+        if self.look.json {
             return ui::print_json(&why);
         }
-        ui::print(&show(&why, &TimeZone::system(), Paint::stdout()))
+        ui::print(&ui::wrapped(&show(&why, &TimeZone::system(), Paint::stdout()), self.look.width()))
     }
 }
 
@@ -107,8 +111,11 @@ fn show(why: &WhyView, zone: &TimeZone, paint: Paint) -> String {
                 out.push_str(&format!("runbook: {}\n", ui::clean(runbook)));
             }
         }
-        None if why.kind == WhyIs::Name => out.push_str("now: not wrong\n"),
+        None if why.kind == WhyIs::Name && why.parts.is_empty() => out.push_str("now: not wrong\n"),
         None => {}
+    }
+    for part in &why.parts {
+        out.push_str(&part_line(part, zone, paint));
     }
     out.push('\n');
     if why.cut {
@@ -165,6 +172,14 @@ fn is_again(a: &WhyEntryView, b: &WhyEntryView) -> bool {
         }
         _ => false,
     }
+}
+
+/// What is wrong with a part of a check.
+fn part_line(fault: &FaultView, zone: &TimeZone, paint: Paint) -> String {
+    let severity = paint.severity(fault.severity, fault.severity.word());
+    let (name, since) = (ui::clean(&fault.name), when::plain(fault.since, zone));
+    let held = fault.held.as_ref().map_or_else(String::new, |held| format!(" (held: {})", ui::clean(&held.text)));
+    format!("now: {name} {severity} since {since}: {}{held}\n", ui::clean(&fault.message))
 }
 
 fn entry_line(entry: &WhyEntryView, why: &WhyView, zone: &TimeZone, paint: Paint) -> String {

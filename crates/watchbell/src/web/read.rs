@@ -20,14 +20,11 @@ use watchbell_core::{
     engine::World,
     model::{Event, Name},
 };
-use watchbell_io::store::{Cut, EVENTS_MAX, EventQuery, NameMatch};
 
 type Answer = Result<Response, ApiError>;
 
 /// Rows that one look at the world goes over: well below a millisecond of the engine's time.
 const SLICE_ROWS: usize = 200;
-/// Events in an answer, unless the query says otherwise.
-const EVENTS_DEFAULT: usize = 100;
 /// Slow checks in an answer, unless the query says otherwise.
 const SLOW_DEFAULT: usize = 20;
 
@@ -238,29 +235,7 @@ pub async fn problems(call: Call, _: Permit<Read>) -> Answer {
 pub async fn events(call: Call, permit: Permit<Read>) -> Answer {
     let query: EventsQuery = call.query()?;
     let agent = call.shared.agent.settings().name.clone();
-    let limit = query.limit.unwrap_or(EVENTS_DEFAULT);
-    if limit > EVENTS_MAX {
-        let hint = "ask for less, and go on with `after`";
-        return Err(ApiError::bad(format!("`limit` must be at most {EVENTS_MAX}, this is {limit}"), hint));
-    }
-    let name = match (query.name, query.prefix, query.regex) {
-        (None, None, None) => None,
-        (Some(name), None, None) => Some(NameMatch::Exact(view::full_name(&agent, &name).to_string())),
-        (None, Some(prefix), None) => Some(NameMatch::Prefix(prefix)),
-        (None, None, Some(regex)) => pattern(Some(&regex))?.map(NameMatch::Regex),
-        _ => return Err(ApiError::bad("`name`, `prefix` and `regex` don't go together", "give one of them")),
-    };
-    let wanted = EventQuery {
-        since: query.since,
-        until: query.until,
-        name,
-        min_severity: query.severity,
-        kind: query.kind,
-        after_seq: query.after,
-        before_seq: query.before,
-        limit: Some(limit),
-        cut: if query.after.is_some() { Cut::Oldest } else { Cut::Newest },
-    };
+    let wanted = view::event_query(&agent, query).map_err(|(error, hint)| ApiError::bad(error, hint))?;
     let events: Vec<Event> = call.journal(&permit, move |journal| journal.events(&wanted)).await?;
     ok(&events)
 }

@@ -82,6 +82,8 @@ fn normal(place: &Place, text: &str) -> String {
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME"),
         (r"\b\d+[smhd] ago\b", "AGO"),
         (r"\bin \d+[smhd]\b", "SOON"),
+        (r"  \d+[smhd]\b", "  AGE"),
+        (r"\b\d\d-\d\d \d\d:\d\d:\d\d\b", "TIME"),
         (r"(<1 ms|\b\d+(\.\d+)? (ms|s))\b", "TOOK"),
         (r"\b[0-9a-f]{32}\b", "AGENT-ID"),
         (r"\d{20}-\d+", "REQUEST"),
@@ -465,6 +467,165 @@ fn test_shows_a_failing_notifier() {
     assert!(text.contains("(hours)") && !text.contains("broken:"), "{text}");
 }
 
+/// `test --notifier` sends one marked message to each target, shows the answers, and says in its exit code whether
+/// all was taken; nothing is sent by a dry run, and no state is written.
+#[test]
+fn a_notifier_is_tried_alone() {
+    let place = Place::new("", CHECKS);
+    place.file("notify.toml", "[notify.broken]\nkind = \"command\"\ncommand = \"echo no such channel >&2; exit 78\"\n");
+    let dry = all(&place, &["test", "--notifier", "told", "--dry-run"]);
+    assert!(dry.contains("[test] ") && dry.contains("nothing is wrong") && dry.ends_with("exit 0\n"), "{dry}");
+    assert!(place.told().is_empty(), "a dry run sends nothing");
+    let sent = all(&place, &["test", "--notifier", "told"]);
+    assert!(sent.contains("told:") && sent.ends_with("exit 0\n"), "{sent}");
+    let told = place.told();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].action == Action::Message && told[0].event.text.starts_with("[test] "), "{told:?}");
+    assert!(told[0].key.starts_with("test/"), "nothing that is open has this key: {}", told[0].key);
+    let broken = all(&place, &["test", "--notifier", "broken"]);
+    assert!(
+        broken.contains("failed:") && broken.contains("no such channel") && broken.ends_with("exit 1\n"),
+        "{broken}"
+    );
+    let json = place.run(&["test", "--notifier", "broken", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert!(json["notifier"] == "broken" && json["told"][0]["failure"].is_string(), "{json}");
+    let nobody = all(&place, &["test", "--notifier", "nobody"]);
+    assert!(nobody.contains("the config has `broken`, `told`") && nobody.ends_with("exit 2\n"), "{nobody}");
+    assert!(all(&place, &["test"]).ends_with("exit 2\n"), "a pattern or a notifier");
+    assert!(!place.state_folder().exists(), "no state is written");
+    // With several targets each is told, and beside a running agent it is the same.
+    let agent = place.start();
+    up(&place);
+    assert!(all(&place, &["test", "--notifier", "told"]).ends_with("exit 0\n"));
+    assert_eq!(place.told().len(), 2);
+    drop(agent);
+}
+
+/// Many checks run side by side, are shown in order, and end with a summary that the exit code repeats.
+#[test]
+fn all_checks_are_tried_side_by_side() {
+    let place = Place::new("", "");
+    let mut checks = String::new();
+    for n in 0..20 {
+        checks += &format!("[check.c{n:02}]\ncommand = \"echo {n}\"\nevery = \"1h\"\n");
+    }
+    // The first waits for the last: one after the other this would not end well.
+    let mark = place.folder.join("mark").display().to_string();
+    checks += &format!(
+        "[check.a]\nnagios = \"for i in 1 2 3 4 5 6 7 8 9 10; do test -e {mark} && echo there && exit 0; sleep 1; done; exit 2\"\nevery = \"1h\"\n"
+    );
+    checks += &format!("[check.b]\nnagios = \"touch {mark}; echo made it\"\nevery = \"1h\"\n");
+    place.file("many.toml", &checks);
+    let text = all(&place, &["test", ".", "--dry-run"]);
+    assert!(text.ends_with("\n22 checks: 22 well, 0 wrong, 0 could not be judged\nexit 0\n"), "{text}");
+    let shown: Vec<&str> = text.lines().filter(|line| line.starts_with("//test/many/")).collect();
+    assert!(shown.len() == 22 && shown.is_sorted(), "{shown:?}");
+    place.file("bad.toml", "[check.gone]\nconnect = \"127.0.0.1:1\"\nevery = \"1h\"\n[check.bad]\nnagios = \"echo broken; exit 2\"\nevery = \"1h\"\n");
+    let text = all(&place, &["test", "bad/(gone|bad)$", "--dry-run"]);
+    assert!(text.contains("\n2 checks: 0 well, 1 wrong, 1 could not be judged\n  //test/bad/bad: broken\n"), "{text}");
+    assert!(text.ends_with("exit 1\n"), "{text}");
+    assert!(!all(&place, &["test", "many/b", "--dry-run"]).contains("1 check:"), "one is its own summary");
+}
+
+/// What happened can be listed, by time, kind, name and number, beside an agent and without one.
+#[test]
+fn events_are_listed() {
+    let place = place();
+    let agent = place.start();
+    settled(&place);
+    let mut text = all(&place, &["events"]);
+    for args in [
+        &["events", "disk$"][..],
+        &["events", "--kind", "agent", "--since", "1h"],
+        &["events", "--severity", "critical", "--limit", "1"],
+        &["events", "--until", "2020-01-01"],
+        &["events", "--since", "2999-01-01 10:00"],
+        &["events", "--kind", "nonsense"],
+        &["events", "--since", "soon"],
+        &["events", "("],
+    ] {
+        text += &all(&place, args);
+    }
+    check("events", &normal(&place, &text));
+    let json = |args: &[&str]| serde_json::from_slice::<serde_json::Value>(&place.run(args).stdout).unwrap();
+    let live = json(&["events", "--kind", "fault", "--json"]);
+    assert_eq!(live[0]["name"], "//test/watchbell/disk");
+    drop(agent);
+    assert_eq!(json(&["events", "--kind", "fault", "--json"]), live);
+    let down = all(&place, &["events", "("]);
+    assert!(down.contains("is not a regular expression") && down.ends_with("exit 2\n"), "{down}");
+}
+
+/// `why` of a check tells what is wrong with its parts, and what happened to them.
+#[test]
+fn why_of_a_check_includes_its_parts() {
+    let place = Place::new("", "[check.queues]\njson = \"./queues.sh\"\nevery = \"1h\"\nretry = 0\n");
+    let queues = |names: &[&str]| {
+        let one = |name: &&str| {
+            format!("{{\"name\": \"{name}\", \"severity\": \"critical\", \"message\": \"{name} is full\"}}")
+        };
+        let faults: Vec<String> = names.iter().map(one).collect();
+        place.script(
+            "queues.sh",
+            &format!("#!/bin/sh\necho '{{\"faults\": [{}], \"metrics\": []}}'\n", faults.join(", ")),
+        );
+    };
+    queues(&["mail", "orders"]);
+    let agent = place.start();
+    up(&place);
+    run_now(&place, "//test/watchbell/queues");
+    let why = || out(&place.run(&["why", "watchbell/queues"]));
+    place.until("both parts", || why().matches("is full").count() >= 4);
+    queues(&["orders"]);
+    run_now(&place, "//test/watchbell/queues");
+    place.until("one is gone", || why().contains("recovery //test/watchbell/queues#mail"));
+    let live = why();
+    assert!(live.contains("now: //test/watchbell/queues#orders critical since"), "{live}");
+    assert!(!live.contains("now: //test/watchbell/queues#mail"), "{live}");
+    assert!(live.contains("tell told //test/watchbell/queues#mail: trigger"), "{live}");
+    // Another check whose name begins the same is none of its parts.
+    assert!(out(&place.run(&["why", "watchbell/queue"])).is_empty());
+    drop(agent);
+    let down = why();
+    assert!(down.contains("now: //test/watchbell/queues#orders critical since"), "{down}");
+}
+
+/// What only the unit's environment has is known by its file; what only this shell has does not count then.
+#[test]
+fn the_units_variables_are_known_by_their_file() {
+    let place = Place::new("", "");
+    place.file(
+        "slack.toml",
+        "[notify.ops]\nkind = \"slack\"\nchannels = [\"x\"]\ntoken = { env = \"WB_TEST_TOKEN\" }\n",
+    );
+    let env = place.folder.join("unit.env");
+    let env = env.to_str().unwrap();
+    fs::write(env, "# secrets\nWB_TEST_TOKEN=\"xoxb-1\"\n").unwrap();
+    let told = |args: &[&str], shell: Option<&str>| {
+        let mut command = place.command(args);
+        if let Some(value) = shell {
+            command.env("WB_TEST_TOKEN", value);
+        }
+        let output = command.output().unwrap();
+        format!("{}{}", out(&output), err(&output))
+    };
+    assert!(told(&["validate"], None).contains("`WB_TEST_TOKEN` is not set"));
+    assert!(!told(&["validate", "--env-file", env], None).contains("not set"));
+    assert!(!told(&["validate"], Some("x")).contains("not set"));
+    fs::write(env, "OTHER=1\nexport WB_TEST_TOKEN=x\n").unwrap();
+    let said = told(&["validate", "--env-file", env], Some("x"));
+    assert!(said.contains("`WB_TEST_TOKEN` is not set") && said.contains("unit.env:2: "), "{said}");
+    let dry = told(&["test", "--notifier", "ops", "--env-file", env], None);
+    assert!(dry.contains("`WB_TEST_TOKEN` is not set"), "{dry}");
+    let missing = told(&["validate", "--env-file", "/no/such/file"], None);
+    assert!(missing.contains("can't read `/no/such/file`"), "{missing}");
+    assert!(
+        told(&["validate", "--env-file", "-/no/such/file"], None).contains("not set"),
+        "an optional one may be missing"
+    );
+}
+
 /// Every problem of a config is shown, with missing programs and secrets as warnings; exit codes say if it can be used.
 #[test]
 fn validate_shows_all() {
@@ -644,20 +805,22 @@ fn terminals_get_colours() {
     let place = place();
     let _agent = place.start();
     settled(&place);
-    let on_terminal = |no_color: &str| {
-        let line = format!("stty cols 60; {} faults", env!("CARGO_BIN_EXE_watchbell"));
+    let on_terminal = |no_color: &str, what: &str| {
+        let line = format!("stty cols 30; {} events {what}", env!("CARGO_BIN_EXE_watchbell"));
         let mut command = Command::new("script");
         command.args(["-qec", &line, "/dev/null"]).env("WATCHBELL_CONFIG", &place.folder);
         command.env("TERM", "xterm").env("NO_COLOR", no_color).stdin(Stdio::null()).output()
     };
-    let Ok(output) = on_terminal("") else {
+    let Ok(output) = on_terminal("", "") else {
         eprintln!("SKIPPED terminals_get_colours: `script` of util-linux is not there");
         return;
     };
     let text = out(&output);
     assert!(text.contains("\u{1b}[1;31mcritical\u{1b}[0m") && text.contains('…'), "{text:?}");
-    let text = out(&on_terminal("1").unwrap());
+    let text = out(&on_terminal("1", "").unwrap());
     assert!(text.contains("critical") && !text.contains('\u{1b}'), "{text:?}");
+    let text = out(&on_terminal("1", "--wide").unwrap());
+    assert!(!text.contains('…') && text.contains("//test/watchbell/disk"), "{text:?}");
 }
 
 /// Completions for each shell, and a manual page for each command.

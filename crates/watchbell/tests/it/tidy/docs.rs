@@ -234,3 +234,20 @@ fn commands_in_documents_are_as_the_binary_has_them() {
     }
     report("documents show commands that the binary does not have", found);
 }
+
+/// A server has the binary and its manual pages, not this repository: what is printed names pages of `watchbell man`.
+#[test]
+fn what_is_printed_names_no_file_of_the_repository() {
+    let mut found = Vec::new();
+    let names =
+        |line: &str| ["docs/", "README.md", "CONTRIBUTING.md", "crates/"].iter().any(|name| line.contains(name));
+    for source in sources().into_iter().filter(|source| !source.is_test && !source.path.contains("/benches/")) {
+        let lines = source.text.lines().enumerate().take_while(|(_, line)| line.trim() != "#[cfg(test)]");
+        // The doc comments of commands are their help.
+        let is_code =
+            |line: &str| !line.starts_with("//") || (source.path.contains("/src/cli/") && line.starts_with("/// "));
+        let hits = lines.filter(|(_, line)| is_code(line.trim()) && names(line) && !line.contains("include_str!"));
+        found.extend(hits.map(|(i, line)| format!("{}:{}: {}", source.path, i + 1, line.trim())));
+    }
+    report("what is printed names files that servers don't have", found);
+}
