@@ -32,7 +32,11 @@ every = "1m"
             shape: Shape::String,
             doc: "text to send once connected (`\\r\\n` ends a line in most protocols); needs `expect`",
         },
-        Key { name: "expect", shape: Shape::Pattern, doc: "a regular expression that must match what comes back" },
+        Key {
+            name: "expect",
+            shape: Shape::Pattern,
+            doc: "a regular expression that must match what comes back, or one of its lines",
+        },
     ],
     capabilities: Capabilities { edits: false, digests: false, acknowledges: false, gap_ms: 0 },
     read,
@@ -65,7 +69,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Program> {
 }
 
 impl Connect {
-    async fn probe(&self, timeline: &mut Timeline) -> Result<Outcome, Finding> {
+    async fn probe(&self, heard: &mut Heard, timeline: &mut Timeline) -> Result<Outcome, Finding> {
         let mut stream = net::connect(&self.address, timeline).await.map_err(net::fault)?;
         let took = [Stage::Dns, Stage::Connect].iter().filter_map(|s| timeline.stage(*s)).sum::<Duration>();
         let mut outcome = Outcome {
@@ -74,38 +78,81 @@ impl Connect {
             ..Outcome::default()
         };
         let Some(expect) = &self.expect else { return Ok(outcome) };
+        heard.connected = Some(outcome.clone());
         if let Some(text) = &self.send {
             let sent = stream.write_all(text.as_bytes()).await;
             sent.map_err(|e| net::fault(format!("can't send to `{}`: {}", self.address, net::plain(&e))))?;
         }
-        let mut heard = Vec::new();
-        let matches = |bytes: &[u8]| expect.is_match(&String::from_utf8_lossy(bytes));
-        let end = net::read_bounded(&mut *stream, &mut heard, GREETING_BYTES_MAX, timeline, matches).await;
-        outcome.output = String::from_utf8_lossy(&heard).into_owned();
-        let (address, said) = (&self.address, net::excerpt(&heard));
+        let bytes = &mut heard.bytes;
+        let end = net::read_bounded(&mut *stream, bytes, GREETING_BYTES_MAX, timeline, |b| matches(expect, b)).await;
+        outcome.output = String::from_utf8_lossy(bytes).into_owned();
+        let (address, said) = (&self.address, net::excerpt(bytes));
         let wrong = match end {
             Ok(End::Enough) => {
                 outcome.summary.push_str(&format!(", it said `{said}`"));
                 return Ok(outcome);
             }
-            Ok(End::Closed) if heard.is_empty() => format!("`{address}` closed the connection and said nothing"),
+            Ok(End::Closed) if bytes.is_empty() => format!("`{address}` closed the connection and said nothing"),
             Ok(End::Closed) => format!("`{address}` said `{said}`, which does not match `{expect}`"),
             Ok(End::Full) => {
                 format!("the first {GREETING_BYTES_MAX} bytes from `{address}` do not match `{expect}`: `{said}`")
             }
-            Err(e) => format!("the connection with `{address}` broke: {}", net::plain(&e)),
+            Err(e) if bytes.is_empty() => format!("the connection with `{address}` broke: {}", net::plain(&e)),
+            Err(e) => {
+                let e = net::plain(&e);
+                format!("`{address}` said `{said}`, which does not match `{expect}`, and the connection broke: {e}")
+            }
         };
-        outcome.summary.clone_from(&wrong);
-        outcome.findings.push(Finding::new(Severity::Error, wrong));
-        Ok(outcome)
+        Ok(wrong_greeting(outcome, wrong))
     }
+
+    /// The time is over: what came until then was not what should come.
+    fn waited_in_vain(&self, heard: Heard, limit: Duration) -> Option<Outcome> {
+        let (expect, outcome) = (self.expect.as_ref()?, heard.connected?);
+        if heard.bytes.is_empty() {
+            return None;
+        }
+        let said = net::excerpt(&heard.bytes);
+        let outcome = Outcome { output: String::from_utf8_lossy(&heard.bytes).into_owned(), ..outcome };
+        let text = format!(
+            "`{}` said `{said}`, which does not match `{expect}`, and nothing that does came within {limit:?}",
+            self.address
+        );
+        Some(wrong_greeting(outcome, text))
+    }
+}
+
+/// What came before the time was over.
+#[derive(Default)]
+struct Heard {
+    bytes: Vec<u8>,
+    /// What is known once connected.
+    connected: Option<Outcome>,
+}
+
+fn wrong_greeting(mut outcome: Outcome, wrong: String) -> Outcome {
+    outcome.summary.clone_from(&wrong);
+    outcome.findings.push(Finding::new(Severity::Error, wrong));
+    outcome
+}
+
+/// Whether it is found in all that came, or in one of its whole lines: greetings may have several, which end with CRLF.
+fn matches(expect: &Regex, bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let whole = |line: &str| line.strip_suffix('\n').map(|line| line.trim_end_matches('\r').to_owned());
+    expect.is_match(&text) || text.split_inclusive('\n').filter_map(whole).any(|line| expect.is_match(&line))
 }
 
 impl Probe for Connect {
     fn run<'a>(&'a self, run: &'a Run<'a>) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
-            let mut timeline = Timeline::default();
-            let result = timeout(run.timeout, self.probe(&mut timeline)).await;
+            let (mut timeline, mut heard) = (Timeline::default(), Heard::default());
+            let mut result = timeout(run.timeout, self.probe(&mut heard, &mut timeline)).await;
+            if result.is_err()
+                && let Some(outcome) = self.waited_in_vain(heard, run.timeout)
+            {
+                result = Ok(Ok(outcome));
+            }
             timeline.finish(result, &self.address, run.timeout)
         })
     }
@@ -181,9 +228,43 @@ mod tests {
         let outcome = run_within(&super::KIND, &config, limit).await;
         let message = &outcome.findings[0].message;
         assert!(message.starts_with(&format!("no answer from `{}` within 200ms (connected after ", server.address)));
-        let server = serve(Play::say("22").then_hang()).await;
-        let config = format!("connect = \"{}\"\nexpect = \"x\"", server.address);
-        let outcome = run_within(&super::KIND, &config, limit).await;
-        assert!(outcome.findings[0].message.contains("2 bytes came, `22`"), "{outcome:?}");
+    }
+
+    /// Whoever waits for the right greeting is told what came in its place, and the check is judged.
+    #[tokio::test]
+    async fn a_wrong_greeting_that_goes_on_waiting_is_shown() {
+        let limit = Duration::from_millis(200);
+        for (said, expect, shown) in [
+            ("22", "^x", "said `22`, which does not match `^x`, and nothing that does came within 200ms"),
+            ("554 no\r\n", "^220 ", "said `554 no`, which does not match `^220 `"),
+            ("554-no\r\n554 never\r\n", "^220 ", "said `554-no\\r\\n554 never`, which"),
+            ("\u{1b}[31mred", "^220 ", "said `\\u{1b}[31mred`, which"),
+        ] {
+            let server = serve(Play::say(said).then_hang()).await;
+            let config = format!("connect = \"{}\"\nexpect = \"{expect}\"", server.address);
+            let outcome = run_within(&super::KIND, &config, limit).await;
+            assert!(outcome.findings[0].message.contains(shown), "{shown}: {outcome:?}");
+            assert!(!outcome.inconclusive && outcome.output.contains(&said[..2]), "{outcome:?}");
+            assert_eq!(outcome.metrics[0].name, "connect_seconds");
+        }
+    }
+
+    /// A greeting of several lines is right if one of them is; half a line is none.
+    #[test]
+    fn lines_are_matched_one_by_one() {
+        for (said, expect, right) in [
+            ("220-mail ready\r\n220 go on\r\n", "^220 ", true),
+            ("220-mail ready\r\n220-more\r\n", "^220 ", false),
+            ("* hello\nOK\r\nbye", "^OK$", true),
+            ("* hello\nOK", "^OK$", false),
+            ("* hello\n", "hello$", true),
+            ("one\r\ntwo\r\n", "(?s)one.*two", true),
+        ] {
+            assert_eq!(
+                super::matches(&regex::Regex::new(expect).unwrap(), said.as_bytes()),
+                right,
+                "{said:?} {expect}"
+            );
+        }
     }
 }

@@ -6,11 +6,8 @@ use super::{
     rows::{parse_event, unsigned},
     schema, seen,
 };
-use rusqlite::Connection;
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use rusqlite::{Connection, OptionalExtension};
+use std::path::{Path, PathBuf};
 
 /// No more problems of one sort are told of.
 pub const PROBLEMS_MAX: usize = 100;
@@ -41,10 +38,11 @@ impl CheckReport {
 
 /// Copies the store of a state folder to `to`, as it is in one moment, beside a running agent too, and the rows that
 /// look-backs have seen, if there are any, to the path beside it that is the answer. The copies are databases without a
-/// write-ahead log; put in place as `state.db` and `rows.db` they can be used as they are.
+/// write-ahead log; put in place as `state.db` and `rows.db` they can be used as they are. Older copies of the same agent's
+/// are replaced, once both new ones are whole.
 ///
 /// # Errors
-/// Something is at `to` or beside it already, there is no room or no right to write there, or the store can't be read.
+/// Something else is at `to` or beside it, there is no room or no right to write there, or the store can't be read.
 pub fn backup(dir: &Path, to: &Path) -> Result<Option<PathBuf>, StoreError> {
     let journal = Journal::open(dir)?;
     let rows = dir.join(ROWS_FILE);
@@ -53,21 +51,43 @@ pub fn backup(dir: &Path, to: &Path) -> Result<Option<PathBuf>, StoreError> {
         Ok((conn, _)) => Some((conn, rows_beside(to))),
         Err(error) => return Err(error),
     };
-    for path in [to].into_iter().chain(seen.as_ref().map(|(_, beside)| beside.as_path())) {
-        if path.symlink_metadata().is_ok() {
-            let what = format!("`{}` is there already, and a backup never replaces anything", path.display());
-            return Err(StoreError::Other { what, path: path.to_owned() });
-        }
+    may_replace(to, |conn| Ok(!seen::is_seen(conn)? && agent(conn)? == agent(journal.conn())?))?;
+    if let Some((_, beside)) = &seen {
+        may_replace(beside, seen::is_seen)?;
     }
-    schema::copy_to(journal.conn(), &super::database(dir), to)?;
+    let state = schema::write_copy(journal.conn(), &super::database(dir), to)?;
     // After the state: a row that the state does not know of yet is harmless, one that is missing would be new again.
-    let Some((conn, beside)) = seen else { return Ok(None) };
-    let copied = schema::copy_to(&conn, &rows, &beside);
-    if copied.is_err() {
-        // Half a backup would stand in the way of the next one.
-        let _ = fs::remove_file(to);
+    let Some((conn, beside)) = seen else { return state.publish().map(|()| None) };
+    schema::write_copy(&conn, &rows, &beside)?.publish()?;
+    state.publish().map(|()| Some(beside))
+}
+
+/// Refuses to replace what is not a backup, as `is_ours` knows it: another program's file, another agent's, or a database
+/// that is in use, which unlike a copy has a write-ahead log.
+fn may_replace(path: &Path, is_ours: impl Fn(&Connection) -> rusqlite::Result<bool>) -> Result<(), StoreError> {
+    let refuse = |why: &str| {
+        let what = format!("`{}` is there already, and is {why}: a backup replaces only an older one", path.display());
+        Err(StoreError::Other { what, path: path.to_owned() })
+    };
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(StoreError::io(format!("can't look at `{}`", path.display()), path, &error)),
+        Ok(found) if !found.is_file() => return refuse("no file"),
+        Ok(_) => {}
     }
-    copied.map(|()| Some(beside))
+    let Ok((conn, 1..)) = journal::open(path) else { return refuse("no backup") };
+    let log: String = conn.pragma_query_value(None, "journal_mode", |r| r.get(0)).unwrap_or_default();
+    match is_ours(&conn) {
+        _ if log == "wal" => refuse("a database in use"),
+        Ok(true) => Ok(()),
+        Ok(false) | Err(_) => refuse("the backup of something else"),
+    }
+}
+
+/// Whose database it is.
+fn agent(conn: &Connection) -> rusqlite::Result<Option<String>> {
+    let sql = "SELECT value ->> 'agent_id' FROM row WHERE tab = 'meta'";
+    conn.query_row(sql, [], |r| r.get(0)).optional().map(Option::flatten)
 }
 
 /// Where the rows go that belong to a copy of the state: `state.db.rows`.

@@ -101,11 +101,43 @@ pub(super) fn before(path: &Path, number: u32) -> PathBuf {
 /// Writes a copy of the database as it is in one moment, and makes it durable. Replaces what is at `to`, in one
 /// step: a half-written copy never has that name.
 pub(super) fn copy_to(conn: &Connection, path: &Path, to: &Path) -> Result<(), StoreError> {
+    write_copy(conn, path, to)?.publish()
+}
+
+/// A copy that is whole and does not have its name yet. It goes if it does not get it.
+#[derive(Debug)]
+pub(super) struct Written {
+    partial: PathBuf,
+    to: PathBuf,
+}
+
+impl Written {
+    /// Gives it its name, in place of what had it.
+    pub(super) fn publish(self) -> Result<(), StoreError> {
+        let to = &self.to;
+        let folder = to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::rename(&self.partial, to).and_then(|()| super::sync_dir(folder)).map_err(|e| cant_write(to, &e))
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        // Once it has its name there is nothing here.
+        let _ = fs::remove_file(&self.partial);
+    }
+}
+
+fn cant_write(to: &Path, error: &std::io::Error) -> StoreError {
+    StoreError::io(format!("can't write the copy `{}`", to.display()), to, error)
+}
+
+/// Writes a copy beside where it is to be, and makes it durable.
+pub(super) fn write_copy(conn: &Connection, path: &Path, to: &Path) -> Result<Written, StoreError> {
     let mut partial = OsString::from(to);
     partial.push(".partial");
     let partial = PathBuf::from(partial);
-    let wrong = |e: std::io::Error| StoreError::io(format!("can't write the copy `{}`", to.display()), to, &e);
-    let Some(target) = partial.to_str() else {
+    let wrong = |e: std::io::Error| cant_write(to, &e);
+    let Some(target) = partial.to_str().map(str::to_owned) else {
         let what = format!("can't write the copy `{}`: its path is not UTF-8", to.display());
         return Err(StoreError::Other { what, path: to.to_owned() });
     };
@@ -114,8 +146,8 @@ pub(super) fn copy_to(conn: &Connection, path: &Path, to: &Path) -> Result<(), S
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(wrong(e)),
         _ => {}
     }
-    let copied = conn
-        .execute("VACUUM INTO ?1", [target])
+    let copy = Written { partial, to: to.to_owned() };
+    conn.execute("VACUUM INTO ?1", [target.as_str()])
         .map_err(|e| match StoreError::sqlite(path, &e) {
             StoreError::DiskFull { .. } => StoreError::DiskFull { path: to.to_owned() },
             StoreError::Denied { what, .. } => StoreError::Denied {
@@ -125,13 +157,8 @@ pub(super) fn copy_to(conn: &Connection, path: &Path, to: &Path) -> Result<(), S
             other => other,
         })
         .and_then(|_| {
-            fs::set_permissions(&partial, Permissions::from_mode(super::FILE_MODE)).map_err(wrong)?;
-            File::open(&partial).and_then(|f| f.sync_all()).map_err(wrong)?;
-            fs::rename(&partial, to).map_err(wrong)?;
-            super::sync_dir(to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))).map_err(wrong)
-        });
-    if copied.is_err() {
-        let _ = fs::remove_file(&partial);
-    }
-    copied
+            fs::set_permissions(&copy.partial, Permissions::from_mode(super::FILE_MODE)).map_err(wrong)?;
+            File::open(&copy.partial).and_then(|f| f.sync_all()).map_err(wrong)
+        })?;
+    Ok(copy)
 }

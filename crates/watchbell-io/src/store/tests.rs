@@ -724,7 +724,7 @@ fn tending_is_rare() {
     assert_eq!(removed, [1, 0, 0, 3, 1, 0]);
 }
 
-/// A backup made beside a running agent is a store with the same content, and replaces nothing.
+/// A backup made beside a running agent is a store with the same content.
 #[test]
 fn a_backup_is_a_store() {
     let (dir, other) = (TempDir::new("backup"), TempDir::new("backup"));
@@ -734,9 +734,6 @@ fn a_backup_is_a_store() {
     let copy = database(other.path());
     backup(dir.path(), &copy).unwrap();
     assert_eq!(dump(&copy), dump(store.path()));
-    store.commit(&mutate(&mut State::default(), &mut dice)).unwrap();
-    let error = backup(dir.path(), &copy).unwrap_err();
-    assert!(error.to_string().contains("is there already"), "{error}");
     let report = check(&copy).unwrap();
     assert!(report.is_fine() && report.counts.events == state.meta.seq, "{report:?}");
     assert_eq!(open(other.path()).state, state);
@@ -766,10 +763,66 @@ fn a_backup_has_the_seen_rows() {
     assert_eq!(check(&dir.path().join(ROWS_FILE)).unwrap().counts.rows, report.counts.rows);
     let restored = SeenRows::read_only(&beside).unwrap();
     assert_eq!(restored.times(&checker, at(-1), at(100), 100).unwrap().len(), 30);
-    // Half a backup is none, and nothing is replaced.
+    // Half a backup is none.
     fs::remove_file(&copy).unwrap();
+    fs::write(&beside, "somebody's").unwrap();
     let error = backup(dir.path(), &copy).unwrap_err();
     assert!(error.to_string().contains("copy.db.rows` is there already") && !copy.exists(), "{error}");
+}
+
+/// An older backup of the same agent is replaced; nothing else is, and what is refused stays as it is.
+#[test]
+fn a_backup_replaces_its_own_older_one_only() {
+    let (dir, other) = (TempDir::new("own"), TempDir::new("own"));
+    let mut store = open(dir.path()).store;
+    let (mut state, mut dice) = (State::default(), Dice(3));
+    let mut commit = |store: &mut Store| (0..10).for_each(|_| store.commit(&mutate(&mut state, &mut dice)).unwrap());
+    commit(&mut store);
+    let seen = SeenRows::open(&dir.path().join(ROWS_FILE)).unwrap();
+    let row = |n: i64| [watchbell_core::model::Row { key: n.to_string(), time: at(n) }];
+    seen.add(&Name::new("//h/f/c"), &row(1), at(0)).unwrap();
+    let copy = other.path().join("copy.db");
+    let beside = backup(dir.path(), &copy).unwrap().unwrap();
+    commit(&mut store);
+    seen.add(&Name::new("//h/f/c"), &row(2), at(0)).unwrap();
+    assert_eq!(backup(dir.path(), &copy).unwrap().as_ref(), Some(&beside));
+    assert_eq!(dump(&copy), dump(store.path()), "it is the newer one");
+    assert_eq!(check(&beside).unwrap().counts.rows["seen"], 2);
+    let left = fs::read_dir(other.path()).unwrap().count();
+    assert_eq!(left, 2, "nothing half-written stays");
+    let stranger = rusqlite::Connection::open(other.path().join("stranger.db")).unwrap();
+    stranger.execute_batch("CREATE TABLE t (x)").unwrap();
+    fs::write(other.path().join("notes.txt"), "mine").unwrap();
+    fs::write(other.path().join("empty"), "").unwrap();
+    fs::create_dir(other.path().join("folder")).unwrap();
+    std::os::unix::fs::symlink(&copy, other.path().join("link")).unwrap();
+    let another = TempDir::new("another");
+    let mut foreign = open(another.path()).store;
+    let mut with_id = State::default();
+    with_id.meta.agent_id = "another".into();
+    foreign.commit(&mutate(&mut with_id, &mut Dice(4))).unwrap();
+    rusqlite::Connection::open(foreign.path())
+        .unwrap()
+        .execute("UPDATE row SET value = json_set(value, '$.agent_id', 'another') WHERE tab = 'meta'", [])
+        .unwrap();
+    let theirs = other.path().join("theirs.db");
+    backup(another.path(), &theirs).unwrap();
+    for (path, why) in [
+        (other.path().join("stranger.db"), "is no backup"),
+        (other.path().join("notes.txt"), "is no backup"),
+        (other.path().join("empty"), "is no backup"),
+        (other.path().join("folder"), "is no file"),
+        (other.path().join("link"), "is no file"),
+        (theirs, "is the backup of something else"),
+        (beside, "is the backup of something else"),
+        (store.path().to_owned(), "is a database in use"),
+        (foreign.path().to_owned(), "is a database in use"),
+    ] {
+        let before = path.is_file().then(|| fs::read(&path).unwrap());
+        let error = backup(dir.path(), &path).unwrap_err();
+        assert!(error.to_string().contains(why), "{}: {error}", path.display());
+        assert_eq!(path.is_file().then(|| fs::read(&path).unwrap()), before, "{}", path.display());
+    }
 }
 
 /// Readers see whole commits only, while the agent writes.

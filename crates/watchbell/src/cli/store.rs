@@ -35,7 +35,7 @@ struct Check {
 /// Copy the database as it is now into FILE, and what look-backs saw into FILE.rows; works beside a running agent
 #[derive(clap::Args, Debug)]
 struct Backup {
-    /// Where to; must not be there yet
+    /// Where to; an older backup of the same agent is replaced, anything else is left alone
     file: PathBuf,
 }
 
