@@ -72,6 +72,7 @@ fn policy_of(checks: impl IntoIterator<Item = CheckPolicy>) -> Arc<Policy> {
         connections_max: 4,
         rows_max: 1000,
         connect_timeout: Duration::from_secs(5),
+        grace: Duration::ZERO,
     };
     let notifier = |name: &str| {
         let capabilities = Capabilities { edits: false, digests: false, acknowledges: false, gap_ms: 0 };

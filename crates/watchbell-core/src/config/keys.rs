@@ -378,6 +378,12 @@ pub const SOURCE_KEYS: &[Key] = &[
     key("rows_max", Shape::Integer, "At most so many rows of an answer are read, up to 10000000. Default: 100000."),
     key("connect_timeout", Shape::Duration, "How long to wait for a connection, at most `5m`. Default: `10s`."),
     key(
+        "grace",
+        Shape::Duration,
+        "It may be away for so long, at most `1d`, before that is a fault and told: a restart of the database then wakes nobody. \
+         Its checks' minutes are judged once it answers. Default: `0s`.",
+    ),
+    key(
         "method",
         Shape::Choice(&["GET", "POST"]),
         "Over HTTP: with `GET` the query is put behind the address, with `POST` it is the body. Default: `GET`.",

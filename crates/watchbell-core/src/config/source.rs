@@ -29,6 +29,9 @@ pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// To wait longer for a connection makes no sense to anyone.
 pub const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(300);
 
+/// A source that may be away for longer than this need not be asked.
+pub const GRACE_MAX: Duration = Duration::from_secs(86_400);
+
 /// The words an address may begin with.
 pub const SCHEMES: &[&str] = &["sqlite", "postgres", "postgresql", "mysql", "mariadb", "odbc", "http", "https"];
 
@@ -47,6 +50,8 @@ pub struct SourcePolicy {
     pub rows_max: usize,
     /// How long to wait for a connection, its greeting included.
     pub connect_timeout: Duration,
+    /// It may be away for so long before that is a fault.
+    pub grace: Duration,
 }
 
 /// What is asked.
@@ -166,6 +171,7 @@ pub(super) fn read(root: &str, path: &str, entry: &Entry, problems: &mut Problem
     let connections = r.integer("connections", 1..=CONNECTIONS_MAX).and_then(positive);
     let rows = r.integer("rows_max", 1..=ROWS_MAX).and_then(positive);
     let connect_timeout = connect_timeout(&mut r);
+    let grace = grace(&mut r);
     r.finish();
     let policy = SourcePolicy {
         name: Name::new(name),
@@ -174,6 +180,7 @@ pub(super) fn read(root: &str, path: &str, entry: &Entry, problems: &mut Problem
         connections_max: connections.unwrap_or(CONNECTIONS_DEFAULT),
         rows_max: rows.unwrap_or(ROWS_DEFAULT),
         connect_timeout,
+        grace,
     };
     named.then_some(policy)
 }
@@ -187,6 +194,16 @@ fn name_is_fit(entry: &Entry, problems: &mut Problems) -> bool {
             .hint("use letters, digits, `-`, `_` and `.`: it is part of the name of a fault");
     }
     fit
+}
+
+fn grace(r: &mut Reader<'_>) -> Duration {
+    match r.duration("grace") {
+        Some(grace) if grace > GRACE_MAX => {
+            r.error("grace", "`grace` must be at most 1d").hint("write \"5m\", or leave it out");
+            Duration::ZERO
+        }
+        grace => grace.unwrap_or(Duration::ZERO),
+    }
 }
 
 fn connect_timeout(r: &mut Reader<'_>) -> Duration {

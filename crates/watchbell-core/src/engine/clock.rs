@@ -30,7 +30,8 @@ fn stored_times(state: &mut State, mut visit: impl FnMut(RowKey, &mut Timestamp)
         times.into_iter().flatten().for_each(|at| visit(RowKey::Notifier(name.clone()), at));
     }
     for (name, check) in &mut state.checks {
-        let times = [check.last.as_mut().map(|last| &mut last.started), check.retry_from.as_mut()];
+        let away = check.lookback.as_mut().and_then(|lookback| lookback.away.as_mut()?.since.as_mut());
+        let times = [check.last.as_mut().map(|last| &mut last.started), check.retry_from.as_mut(), away];
         times.into_iter().flatten().for_each(|at| visit(RowKey::Check(name.clone()), at));
     }
 }

@@ -29,6 +29,8 @@ pub(super) enum Timer {
     Tell(Name),
     /// A squelch ends.
     Squelch(String),
+    /// A source has been away for as long as it may.
+    Source(Name),
     /// A notifier may be told the next thing.
     Outbox(Name),
     /// A `#monitor-…` fault has stood long enough to be told of.

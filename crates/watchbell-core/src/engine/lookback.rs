@@ -5,7 +5,7 @@
 //! within the walk: rows that came late may mend it. Handlers get each minute once, and once more when late rows
 //! change what it was found to be.
 
-use super::{Step, results::RESULT_SOURCE, world::RowKey};
+use super::{Step, derived::Timer, results::RESULT_SOURCE, world::RowKey};
 use crate::{
     config::CheckPolicy,
     model::{
@@ -17,6 +17,7 @@ use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 /// So many checks are named in the fault of a source that they can't ask.
@@ -263,8 +264,11 @@ impl Step<'_> {
     /// A check's source answers it or does not. It is one fault of the agent, whoever asked, and stands as long as it
     /// did not answer any one check when that last asked: a source may answer one query and not another.
     pub(super) fn source_news(&mut self, check: &CheckPolicy, news: &SourceNews) {
+        let now = self.now;
         let Some(state) = self.lookback_state(check) else { return };
-        let away = news.problem.as_ref().map(|why| Away { source: news.source.clone(), why: why.clone() });
+        let same = state.away.as_ref().filter(|away| away.source == news.source);
+        let since = same.map_or(Some(now), |away| away.since);
+        let away = news.problem.as_ref().map(|why| Away { source: news.source.clone(), why: why.clone(), since });
         if state.away.is_none() && away.is_none() {
             return;
         }
@@ -287,25 +291,60 @@ impl Step<'_> {
     /// `gone`: why it is not wrong any more, where it is not simply that it answers.
     fn judge_source(&mut self, source: &Name, gone: &str) {
         let part = format!("{SOURCE_PART}{source}");
+        let told_at = self.source_away_since(source).map(|since| self.end_of_grace(source, since));
+        self.world.derived.timers.set(Timer::Source(source.clone()), told_at.filter(|at| *at > self.now));
         match self.source_finding(source) {
+            // What stands goes on standing, whatever the config says of it meanwhile.
+            Some(_) if told_at > Some(self.now) && !self.world.state.faults.contains_key(&self.own_name(&part)) => {}
             Some(finding) => self.own(&part, Some(finding)),
             None => self.clear(&self.own_name(&part), gone),
         }
     }
 
+    /// A source has been away for as long as it may.
+    pub(super) fn source_grace_ends(&mut self, source: &Name) {
+        self.judge_source(source, "");
+    }
+
+    /// Timers of sources that are away and not yet a fault.
+    pub(super) fn restore_source_timers(&mut self) {
+        let checks = self.world.state.checks.values();
+        let away = checks.filter_map(|state| Some(state.lookback.as_ref()?.away.as_ref()?.source.clone()));
+        for source in away.collect::<BTreeSet<Name>>() {
+            let stands = self.world.state.faults.contains_key(&self.own_name(&format!("{SOURCE_PART}{source}")));
+            if let Some(since) = self.source_away_since(&source).filter(|_| !stands) {
+                let at = self.end_of_grace(&source, since).max(self.now);
+                self.world.derived.timers.set(Timer::Source(source), Some(at));
+            }
+        }
+    }
+
+    fn end_of_grace(&self, source: &Name, since: Timestamp) -> Timestamp {
+        since + self.world.policy.sources.get(source).map_or(Duration::ZERO, |policy| policy.grace)
+    }
+
+    /// Since when it did not answer one check or another.
+    fn source_away_since(&self, source: &Name) -> Option<Timestamp> {
+        // What an older agent wrote is old enough.
+        self.away(source)?.map(|(_, away)| away.since.unwrap_or(Timestamp::ZERO)).min()
+    }
+
     /// What checks say of a source that they can't ask; of those that can't be read at the moment, what they said.
-    fn source_finding(&self, source: &Name) -> Option<Finding> {
+    /// `None` where there is no such source.
+    fn away(&self, source: &Name) -> Option<impl Iterator<Item = (&Name, &Away)>> {
         let policy = &self.world.policy;
         policy.sources.get(source)?;
-        let asks = |name: &Name| {
+        let asks = move |name: &Name| {
             let check = policy.checks.get(name);
             check.is_none_or(|check| check.lookback.as_ref().is_some_and(|l| l.source == *source))
         };
-        let away: Vec<(&Name, &str)> = (self.world.state.checks.iter())
-            .filter_map(|(name, state)| Some((name, state.lookback.as_ref()?.away.as_ref()?)))
-            .filter(|(name, away)| away.source == *source && asks(name))
-            .map(|(name, away)| (name, away.why.as_str()))
-            .collect();
+        let away =
+            self.world.state.checks.iter().filter_map(|(name, s)| Some((name, s.lookback.as_ref()?.away.as_ref()?)));
+        Some(away.filter(move |(name, away)| away.source == *source && asks(name)))
+    }
+
+    fn source_finding(&self, source: &Name) -> Option<Finding> {
+        let away: Vec<(&Name, &str)> = self.away(source)?.map(|(name, away)| (name, away.why.as_str())).collect();
         let (_, why) = away.first()?;
         let mut lines: Vec<String> =
             away.iter().take(AWAY_LISTED_MAX).map(|(name, why)| format!("{name}: {why}")).collect();

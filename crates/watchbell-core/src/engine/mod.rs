@@ -158,6 +158,7 @@ impl Step<'_> {
                 Timer::Check(check) => self.due(&check, at),
                 Timer::Refresh(check) => self.overdue(&check),
                 Timer::Tell(fault) => self.reconcile(&fault, None),
+                Timer::Source(source) => self.source_grace_ends(&source),
                 Timer::Squelch(regex) => self.squelch_turns(&regex),
                 Timer::Outbox(notifier) => drop(self.lanes.insert(notifier)),
                 Timer::Monitors => self.judge_monitors(),

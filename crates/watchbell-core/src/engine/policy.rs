@@ -51,6 +51,7 @@ impl Step<'_> {
 
     /// Timers that follow from state alone.
     pub(super) fn restore_timers(&mut self) {
+        self.restore_source_timers();
         let derived = &mut self.world.derived;
         for squelch in self.world.state.squelches.values() {
             let wakes = squelch_wakes(squelch, derived.squelches.get(&squelch.regex), self.now);

@@ -138,6 +138,9 @@ pub struct Away {
     pub source: Name,
     /// Why.
     pub why: String,
+    /// Since when; an older agent did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
 }
 
 /// A minute that held too few rows.

@@ -59,6 +59,7 @@ pub(crate) fn policy(url: &str, password: Option<&str>) -> SourcePolicy {
         connections_max: CONNECTIONS_DEFAULT,
         rows_max: ROWS_DEFAULT,
         connect_timeout: Duration::from_secs(10),
+        grace: Duration::ZERO,
     }
 }
 
