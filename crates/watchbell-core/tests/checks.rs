@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 use watchbell_core::{
-    config::{CheckPolicy, Policy, Retry, Style},
+    config::{CheckPolicy, Passive, Policy, Retry, Style},
     engine::{Effects, Input, State, World, step},
     model::{Exit, Fault, Name, Outcome, Raw, Timestamp},
     schedule::Schedule,
@@ -99,7 +99,7 @@ fn bad_json_under_cimaa_becomes_critical() {
 fn a_report_of_a_long_run_counts_from_its_end() {
     let hours = |n: u64| 60 * n as u32 * MINUTE;
     let mut check = CheckPolicy::bare(Name::new(CHECK), Vec::new());
-    check.refresh_within = Some(hours(25));
+    check.passive = Some(Passive { within: hours(25), slots: None, ends_within: None });
     let mut play = Play::new(check);
     let outcome = Box::new(Outcome { took: hours(2), ..Outcome::default() });
     play.input(Input::Report { check: Name::new(CHECK), at: None, outcome });
@@ -108,5 +108,5 @@ fn a_report_of_a_long_run_counts_from_its_end() {
     play.wake();
     assert_eq!((play.now, play.fault("#overdue").is_some()), (START + hours(25), true));
     let fault = play.fault("#overdue").expect("just seen");
-    assert!(fault.message.ends_with(&format!("the last was {START}")), "{}", fault.message);
+    assert!(fault.message.ends_with(&format!("the last was at {START}")), "{}", fault.message);
 }

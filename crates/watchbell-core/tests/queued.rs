@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 use watchbell_core::{
-    config::{Capabilities, CheckPolicy, NotifierPolicy, Pace, Policy},
+    config::{Capabilities, CheckPolicy, NotifierPolicy, Pace, Passive, Policy},
     engine::{Effects, Input, Message, State, World, step},
     model::{Action, Event, EventState, Finding, Name, Outcome, Severity, Timestamp},
 };
@@ -17,7 +17,7 @@ fn at(hours: i64, minutes: i64) -> Timestamp {
 fn policy() -> Arc<Policy> {
     let ops = Name::new("ops");
     let mut check = CheckPolicy::bare(Name::new(BACKUP), vec![ops.clone()]);
-    check.refresh_within = Some(Duration::from_secs(3600));
+    check.passive = Some(Passive { within: Duration::from_secs(3600), slots: None, ends_within: None });
     let capabilities = Capabilities { edits: false, digests: false, acknowledges: false, gap_ms: 0 };
     let pace = Pace { gap: Duration::ZERO, in_flight_max: usize::MAX };
     let notifier = NotifierPolicy {

@@ -47,6 +47,10 @@ pub mod path {
     pub const REPORT: &str = "/api/v1/report";
     /// POST [`MessageRequest`](super::MessageRequest): [`Accepted`](super::Accepted).
     pub const MESSAGES: &str = "/api/v1/messages";
+    /// GET, POST: text. What follows is a check's name or its key, and what happened.
+    pub const PING: &str = "/ping/{*what}";
+    /// What stands before that.
+    pub const PING_PREFIX: &str = "/ping/";
     /// GET: list of [`NotifierView`](super::NotifierView).
     pub const NOTIFIERS: &str = "/api/v1/notifiers";
     /// GET: the OpenAPI document.

@@ -2,7 +2,7 @@
 //! kept as [`Reference`]s; the loader resolves them.
 
 use super::{
-    CheckPolicy, Key, Kind, Missed, Overlap, Problems, Reader, Renotify, Retry, Shape, Style,
+    CheckPolicy, Key, Kind, Missed, Overlap, Passive, Problems, Reader, Renotify, Retry, Shape, Style,
     agent::{AgentState, Defaults, join, zone},
     expect,
     keys::{CHECK_KEYS, HIDDEN_CHECK_KEYS, QUERY, QUERY_KEYS},
@@ -31,6 +31,8 @@ pub const FLAKE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3600);
 pub const JOB_TIMEOUT_DEFAULT: Duration = Duration::from_secs(86_400);
 /// The time limit of a query: it ends before the next one of its check begins.
 pub const QUERY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(50);
+/// How long after its slot a passive check's report may come.
+pub const GRACE_DEFAULT: Duration = Duration::from_secs(3600);
 /// How many retries an error gets. Flakes, jobs and passive checks get none: they run when their line says so, or when
 /// somebody else does, and not otherwise.
 pub const RETRY_DEFAULT: u32 = 3;
@@ -166,6 +168,7 @@ fn merged(own: &Table, defaults: &Table) -> Table {
     for entry in &defaults.entries {
         let excluded: &[&str] = match entry.key.as_str() {
             "every" | "cron" => &["every", "cron", "passive", "ticks"],
+            "grace" if own.get("passive").is_none() => continue,
             "notify" => continue,
             // A retry runs a check again. What must not be, or can't be, asks for it itself.
             "retry" if own.get("passive").is_some() || is_job(own) => continue,
@@ -296,12 +299,11 @@ fn read_common<P>(cx: &CheckContext<'_, P>, name: Name, kind: &'static str, line
     let zone = zone(r).unwrap_or_else(|| cx.agent.settings.zone.clone());
     let style = r.choice("style", &[("flake", Style::Flake), ("cimaa", Style::Cimaa)]).unwrap_or_default();
     let job = is_job(r.table);
-    let refresh_within = r.duration("passive");
     let (schedule, period) = read_schedule(cx, &name, &zone, r);
-    let passive = refresh_within.is_some() || kind == "passive";
-    if passive {
-        no_schedule(r);
-    }
+    let passive = read_passive(&schedule, r);
+    let is_passive = passive.is_some() || kind == "passive";
+    let ping_key = r.secret("ping_key");
+    only_passive(is_passive, &["grace", "ping_key"], r);
     let missed = [("skip", Missed::Skip), ("once", Missed::Once), ("all", Missed::All)];
     let overlap = [("skip", Overlap::Skip), ("queue", Overlap::Queue), ("allow", Overlap::Allow)];
     let retry = r.integer("retry", 0..=1000).and_then(|n| u32::try_from(n).ok());
@@ -309,14 +311,15 @@ fn read_common<P>(cx: &CheckContext<'_, P>, name: Name, kind: &'static str, line
         kind,
         file: cx.path.to_owned(),
         line,
-        retry: retry.unwrap_or(if job || passive || style == Style::Flake { 0 } else { RETRY_DEFAULT }),
+        retry: retry.unwrap_or(if job || is_passive || style == Style::Flake { 0 } else { RETRY_DEFAULT }),
         retry_interval: read_retry_interval(period, r),
         timeout: r.duration("timeout").unwrap_or_else(|| default_timeout(cx, &schedule, style, job, kind)),
-        schedule: if passive { None } else { Some(schedule) },
+        schedule: if is_passive { None } else { Some(schedule) },
         missed: r.choice("missed", &missed).unwrap_or(if kind == QUERY { Missed::Once } else { Missed::default() }),
         overlap: r.choice("overlap", &overlap).unwrap_or_default(),
         job,
-        refresh_within,
+        passive,
+        ping_key,
         thresholds: read_thresholds(r),
         alert_from: r.choice("alert_from", &ALERT_FROM),
         notify: Vec::new(),
@@ -410,12 +413,42 @@ fn read_cron(r: &mut Reader<'_>) -> Option<Cron> {
     }
 }
 
-/// A passive check runs by nobody's clock.
-fn no_schedule(r: &mut Reader<'_>) {
-    for key in ["every", "cron"] {
+/// `passive = "26h"`: so long after the last report. `passive = true` with `cron`: so long as `grace` after each slot.
+fn read_passive(schedule: &Schedule, r: &mut Reader<'_>) -> Option<Passive> {
+    let entry = r.table.get("passive")?;
+    let by_slots = entry.value.value == Value::Boolean(true);
+    let grace = r.duration("grace");
+    let ends_within = if r.has("timeout") { r.duration("timeout") } else { None };
+    let refused = match (r.table.get("every"), r.table.get("cron")) {
+        (Some(every), _) => Some((every, "remove `every`: the length of time stands at `passive`")),
+        (None, Some(cron)) if !by_slots => {
+            Some((cron, "write `passive = true`, and `grace` for how late a report may be"))
+        }
+        _ => None,
+    };
+    if let Some((entry, hint)) = refused {
+        let message = format!("{} is passive and does not run: `{}` means nothing", r.title, entry.key);
+        r.problems.error(entry.key_span, message).hint(hint);
+    }
+    if !by_slots {
+        let within = r.duration("passive")?.saturating_add(grace.unwrap_or_default());
+        return Some(Passive { within, slots: None, ends_within });
+    }
+    // So that its type is not found wrong.
+    r.boolean("passive");
+    if !r.has("cron") {
+        let problem = r.error("passive", "`passive = true` needs to know when a report is due");
+        problem.hint("add `cron = \"30 2 * * *\"`, or write how long it may be silent: `passive = \"26h\"`");
+    }
+    Some(Passive { within: grace.unwrap_or(GRACE_DEFAULT), slots: Some(schedule.clone()), ends_within })
+}
+
+/// Keys that mean something where others report, and nowhere else.
+fn only_passive(is_passive: bool, keys: &[&str], r: &mut Reader<'_>) {
+    for key in keys.iter().filter(|_| !is_passive) {
         if let Some(entry) = r.table.get(key) {
-            let message = format!("{} is passive and does not run: `{key}` means nothing", r.title);
-            r.problems.error(entry.key_span, message).hint(format!("remove `{key}`, or `passive`"));
+            let message = format!("{} runs itself: `{key}` means nothing", r.title);
+            r.problems.error(entry.key_span, message).hint(format!("remove `{key}`, or make it `passive`"));
         }
     }
 }

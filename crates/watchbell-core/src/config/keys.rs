@@ -124,8 +124,20 @@ pub const CHECK_KEYS: &[Key] = &[
     key("time_zone", Shape::String, "Zone of `cron` and `hours`. Default: the agent's."),
     key(
         "passive",
+        Shape::Other,
+        "It does not run: others report its result (`watchbell exec NAME -- COMMAND`, a ping, the HTTP API), at the \
+         latest this long after the one before: `\"26h\"`. Or `true`, with `cron`: a report is due at each of its times.",
+    ),
+    key(
+        "grace",
         Shape::Duration,
-        "It does not run: others report its result (`watchbell exec NAME -- COMMAND`, or the HTTP API), at the latest this long after the one before.",
+        "With `passive`: how late a report may be. Default: with `cron` `1h`, else none. What was said to begin must end \
+         within `timeout`, if that is given; with `cron` within `grace`.",
+    ),
+    key(
+        "ping_key",
+        Shape::Secret,
+        "With `passive`: a key, 16 characters or more, by which `/ping/KEY` reports without a token.",
     ),
     key("enabled", Shape::Boolean, "false: it is read and judged, and does not run. Default: true."),
     key(
@@ -214,10 +226,10 @@ pub const CHECK_KEYS: &[Key] = &[
 ];
 
 /// Keys of `[check.NAME]` that `[defaults]` can't set: they speak of one check only.
-pub const NOT_DEFAULTS: &[&str] = &["description", "passive"];
+pub const NOT_DEFAULTS: &[&str] = &["description", "passive", "ping_key"];
 
 /// Keys of `[check.NAME]` that `[flakes]` can't set: a flake says itself when it runs.
-pub const NOT_FLAKES: &[&str] = &["description", "passive", "every", "cron"];
+pub const NOT_FLAKES: &[&str] = &["description", "passive", "ping_key", "every", "cron"];
 
 /// Keys of `[check.NAME]` that only translated old files may use, unless a kind declares them for all; see
 /// [`super::formats`].

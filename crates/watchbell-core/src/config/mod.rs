@@ -30,7 +30,8 @@ pub use file::{AGENT_FILE, FILE_SIZE_MAX, FileKind, InputFile};
 pub use kind::{Capabilities, Key, Kind, Kinds, Shape};
 pub use load::{Config, Loaded, LoadedFile};
 pub use policy::{
-    AgentPolicy, CheckPolicy, ConfigFault, Missed, NotifierPolicy, Overlap, Pace, Policy, Renotify, Retry, Style,
+    AgentPolicy, CheckPolicy, ConfigFault, Missed, NotifierPolicy, Overlap, Pace, Passive, Policy, Renotify, Retry,
+    Style,
 };
 pub use problem::{Level, Problem, Problems, SourceFile};
 pub use reader::{Reader, nearest, parse_duration};

@@ -1,7 +1,7 @@
 //! Policy: what the config says. Kept apart from state (what was learned), so that a reload swaps the one
 //! and keeps the other.
 
-use super::{Capabilities, SourcePolicy};
+use super::{Capabilities, Secret, SourcePolicy};
 use crate::{
     model::{Name, Severity},
     route::hours::Hours,
@@ -135,6 +135,17 @@ pub enum Style {
     Flake,
 }
 
+/// How long whoever reports on a passive check may be silent.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Passive {
+    /// A report must come within this long of the one before; where there are slots, of each slot.
+    pub within: Duration,
+    /// When what reports is due by its own clock.
+    pub slots: Option<Schedule>,
+    /// What was said to begin must end within this long.
+    pub ends_within: Option<Duration>,
+}
+
 /// One check.
 #[derive(Clone, Debug)]
 pub struct CheckPolicy {
@@ -160,8 +171,10 @@ pub struct CheckPolicy {
     pub overlap: Overlap,
     /// Runs are things that must not be repeated lightly (flake jobs): each start is committed before it happens.
     pub job: bool,
-    /// A passive check: others must report within this long of each other.
-    pub refresh_within: Option<Duration>,
+    /// A passive check: others report, and in time.
+    pub passive: Option<Passive>,
+    /// What opens `/ping/KEY` for it, without a token.
+    pub ping_key: Option<Secret>,
     /// Judged on the metrics of every run.
     pub thresholds: Vec<Threshold>,
     /// Faults this bad, once hard, are told to those who don't want to hear of worse ones only; `None`: what is
@@ -214,7 +227,8 @@ impl CheckPolicy {
             missed: Missed::Skip,
             overlap: Overlap::Skip,
             job: false,
-            refresh_within: None,
+            passive: None,
+            ping_key: None,
             thresholds: Vec::new(),
             alert_from: None,
             notify,

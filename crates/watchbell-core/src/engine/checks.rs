@@ -73,7 +73,7 @@ fn quiet_as_cimaa(finding: &mut Finding) {
 }
 
 impl Step<'_> {
-    fn policy_of(&self, check: &Name) -> Option<Arc<CheckPolicy>> {
+    pub(super) fn policy_of(&self, check: &Name) -> Option<Arc<CheckPolicy>> {
         self.world.derived.checks.get(check).cloned()
     }
 
@@ -154,22 +154,6 @@ impl Step<'_> {
             Some(slot) => derived.ready.push_since(check, slot, self.now),
             None => drop(derived.catch_up.remove(check)),
         }
-    }
-
-    /// When a passive check must be heard of. Whoever reports gets a moment after the agent started.
-    fn plan_refresh(&mut self, check: &CheckPolicy) {
-        let last = self.last_report(&check.name);
-        let due = check.refresh_within.map(|within| match last {
-            Some(last) => (last.min(self.now) + within).max(self.now + within.min(FIRST_RUN_WITHIN)),
-            None => self.now + within,
-        });
-        self.world.derived.timers.set(Timer::Refresh(check.name.clone()), due);
-    }
-
-    /// When a passive check was last heard of.
-    fn last_report(&self, check: &Name) -> Option<Timestamp> {
-        let last = self.world.state.checks.get(check)?.last.as_ref()?;
-        Some(last.started + last.took)
     }
 
     /// When a check that never ran is first due: an interval's first run need not wait for its slot.
@@ -389,62 +373,8 @@ impl Step<'_> {
         }
     }
 
-    /// Somebody else reports on a passive check, or on a command that `watchbell exec` ran.
-    pub(super) fn report(&mut self, name: &Name, outcome: Outcome) {
-        match self.policy_of(name) {
-            Some(check) if check.refresh_within.is_some() => {
-                if let Some(newer) = self.newer_report(name) {
-                    return self.overtaken(&check, newer, &outcome);
-                }
-                self.judge(&check, self.at, self.at - outcome.took, outcome, None);
-                self.plan_refresh(&check);
-            }
-            Some(_) => {
-                let text = format!("`{name}` is run by the agent itself; only a passive check takes reports");
-                self.fx.refused = Some(text);
-            }
-            None if self.is_exec(name) => {
-                let bare = CheckPolicy::bare(name.clone(), self.world.policy.agent.notify.clone());
-                let worst = outcome.findings.iter().map(|f| f.severity).max();
-                self.judged = Some(Judged::of(&bare, &outcome, worst));
-                self.apply(&bare, outcome.findings, |_| false);
-                self.judged = None;
-            }
-            None => {
-                let text = format!("there is no check `{name}`; `watchbell checks` lists those there are");
-                self.fx.refused = Some(text);
-            }
-        }
-    }
-
-    /// When the report was made that is known already, where that was after this one, which waited.
-    fn newer_report(&self, check: &Name) -> Option<Timestamp> {
-        let known = self.world.state.checks.get(check)?.last_slot?;
-        (self.at < known && known <= self.now).then_some(known)
-    }
-
-    /// A report that waited so long that it says nothing of now is kept as an event.
-    fn overtaken(&mut self, check: &CheckPolicy, newer: Timestamp, outcome: &Outcome) {
-        let severity = outcome.findings.iter().map(|f| f.severity).max().unwrap_or(Severity::Info);
-        self.event(EventKind::Job, EventState::Info, severity, &check.name, |e| {
-            e.source = "report".into();
-            e.text = format!("{} (it counts for nothing: the report of {newer} was here before)", outcome.summary);
-            e.detail.clone_from(&outcome.output);
-            e.labels.clone_from(&check.labels);
-        });
-    }
-
-    /// Nobody reported on a passive check in time.
-    pub(super) fn overdue(&mut self, name: &Name) {
-        let Some(check) = self.policy_of(name) else { return };
-        let Some(within) = check.refresh_within else { return };
-        let last = self.last_report(name).map_or_else(|| "never".to_owned(), |at| at.to_string());
-        let text = format!("no report within {within:?}; the last was {last}");
-        self.found(&check, &name.part("overdue"), &Finding::new(Severity::Critical, text));
-    }
-
     /// What a run brought: remember, judge, tell.
-    fn judge(
+    pub(super) fn judge(
         &mut self,
         check: &Arc<CheckPolicy>,
         slot: Timestamp,
@@ -478,7 +408,7 @@ impl Step<'_> {
         if before.has_findings || !outcome.findings.is_empty() {
             let findings = outcome.findings.clone();
             // What waited too long itself does not say that somebody is heard of again.
-            let late = check.refresh_within.is_some_and(|within| self.at + within <= self.now);
+            let late = check.passive.as_ref().is_some_and(|passive| passive.is_old(self.at, self.now));
             let keep = |name: &Name| {
                 let overdue = name.ends_with("#overdue");
                 let untold = outcome.inconclusive && !is_monitor(name) && !overdue;

@@ -31,7 +31,8 @@ fn stored_times(state: &mut State, mut visit: impl FnMut(RowKey, &mut Timestamp)
     }
     for (name, check) in &mut state.checks {
         let away = check.lookback.as_mut().and_then(|lookback| lookback.away.as_mut()?.since.as_mut());
-        let times = [check.last.as_mut().map(|last| &mut last.started), check.retry_from.as_mut(), away];
+        let last = check.last.as_mut().map(|last| &mut last.started);
+        let times = [last, check.retry_from.as_mut(), check.begun.as_mut(), away];
         times.into_iter().flatten().for_each(|at| visit(RowKey::Check(name.clone()), at));
     }
 }
@@ -48,10 +49,7 @@ impl Step<'_> {
         let mut left_out = 0;
         for check in self.world.policy.clone().checks.values() {
             left_out += self.plan_afresh(check, by_us > 0);
-            if let Some(within) = check.refresh_within {
-                // A clock that jumped says nothing about whoever should have reported.
-                self.world.derived.timers.set(Timer::Refresh(check.name.clone()), Some(self.now + within));
-            }
+            self.refresh_anew(check);
             let retry = self.world.state.checks.get(&check.name).and_then(|s| s.retry_from);
             if retry.is_some() && check.schedule.is_some() {
                 let soon = self.now + FIRST_RUN_WITHIN / 60;

@@ -38,6 +38,13 @@ pub enum Input {
         /// What it says.
         outcome: Box<Outcome>,
     },
+    /// What a passive check reports on has begun.
+    Begin {
+        /// The check.
+        check: Name,
+        /// Since when it waited, where no agent ran; `None` is now.
+        at: Option<Timestamp>,
+    },
     /// A delivery was taken.
     Delivered {
         /// Its id in the outbox.

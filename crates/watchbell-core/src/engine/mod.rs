@@ -4,7 +4,7 @@
 //! effects. What one input goes through, in order:
 //!
 //! ```text
-//! input ─▶ checks    due? running? what did the run bring?          checks.rs
+//! input ─▶ checks    due? running? what did the run bring?          checks.rs, passive.rs
 //!        ─▶ faults   soft, hard, changed, gone          → events     faults.rs
 //!        ─▶ tell     squelch → parent → acknowledged → flapping
 //!                    → hours → what does each receiver believe?      tell.rs
@@ -24,6 +24,7 @@ mod lookback;
 mod names;
 mod operator;
 mod outbox;
+mod passive;
 mod policy;
 mod results;
 mod tell;
@@ -128,6 +129,7 @@ impl<'w> Step<'w> {
             Input::Wake => {}
             Input::Result { check: _, run, started, outcome } => self.result(run, started, *outcome),
             Input::Report { check, at, outcome } => self.as_of(at, |step| step.report(&check, *outcome)),
+            Input::Begin { check, at } => self.as_of(at, |step| step.begin(&check)),
             Input::Delivered { id, receipt } => self.delivered(id, receipt),
             Input::DeliveryFailed { id, failure } => self.delivery_failed(id, &failure),
             Input::Squelch { regex, reason, by, until, permanent, every } => {

@@ -31,7 +31,7 @@ pub(super) fn fault_name(check: &CheckPolicy, finding: &Finding) -> Name {
     let is_taken = |part: &str| {
         part.starts_with("monitor-") && finding.trouble.is_none()
             || ENGINE_PARTS.contains(&part)
-            || (part == PASSIVE_PART && check.refresh_within.is_some())
+            || (part == PASSIVE_PART && check.passive.is_some())
     };
     match name.rsplit_once('#') {
         Some((of, part)) if is_taken(part) => Name::new(format!("{of}#found-{part}")),

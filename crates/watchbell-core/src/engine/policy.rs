@@ -188,5 +188,5 @@ fn reschedules(old: &Arc<CheckPolicy>, new: &Arc<CheckPolicy>) -> bool {
     if Arc::ptr_eq(old, new) {
         return false;
     }
-    old.schedule != new.schedule || old.refresh_within != new.refresh_within
+    old.schedule != new.schedule || old.passive != new.passive
 }

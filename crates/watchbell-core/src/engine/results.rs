@@ -80,7 +80,7 @@ impl Step<'_> {
 pub(super) mod tests {
     use super::*;
     use crate::{
-        config::{Capabilities, CheckPolicy, NotifierPolicy, Pace, Policy},
+        config::{Capabilities, CheckPolicy, NotifierPolicy, Pace, Passive, Policy},
         engine::{Effects, Input, SendOrder, State, World, step},
         model::{Action, Outcome, Receipt, Timestamp},
     };
@@ -91,7 +91,7 @@ pub(super) mod tests {
     /// A check that reports as it likes, its handler, and whoever is told of the agent's own faults.
     pub fn world() -> World {
         let mut check = CheckPolicy::bare(Name::new(CHECK), vec![]);
-        check.refresh_within = Some(Duration::from_secs(86_400));
+        check.passive = Some(Passive { within: Duration::from_secs(86_400), slots: None, ends_within: None });
         check.on_result = vec![Name::new("hook")];
         let notifier = |name: &str| {
             let capabilities = Capabilities { edits: false, digests: true, acknowledges: false, gap_ms: 0 };

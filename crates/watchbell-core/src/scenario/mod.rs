@@ -177,6 +177,9 @@ enum Command {
         check: String,
         finding: Result<Option<String>, Finds>,
     },
+    ReportStart {
+        check: String,
+    },
     Squelch {
         regex: String,
         reason: String,

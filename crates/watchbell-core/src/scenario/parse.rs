@@ -242,7 +242,10 @@ fn finds(state: &Word, words: &mut Words) -> Parsed<Finds> {
 
 fn report(words: &mut Words) -> Parsed<Command> {
     let check = words.text("a passive check's name")?;
-    let state = words.next("`ok`, `warning`, `error` or `critical`")?;
+    let state = words.next("`start`, `ok`, `warning`, `error` or `critical`")?;
+    if state.text == "start" {
+        return Ok(Command::ReportStart { check });
+    }
     let finding = if state.text == "ok" { Ok(words.take_quoted()) } else { Err(finds(&state, words)?) };
     Ok(Command::Report { check, finding })
 }

@@ -472,6 +472,7 @@ impl<'s, 'l> Stage<'s, 'l> {
                 }
                 Input::Report { check, at: None, outcome: Box::new(outcome) }
             }
+            Command::ReportStart { check } => Input::Begin { check: self.check_name(&check)?, at: None },
             Command::Squelch { regex, reason, by, lasts, permanent, every } => {
                 Input::Squelch { regex, reason, by, until: until(&lasts), permanent, every }
             }

@@ -35,6 +35,9 @@ pub struct CheckState {
     /// A job that was started and has not ended: its slot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_started: Option<Timestamp>,
+    /// What a passive check reports on has begun, and its end was not reported: since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<Timestamp>,
     /// How long its runs take.
     #[serde(default)]
     pub durations: Durations,

@@ -211,12 +211,13 @@ pub fn check<'f>(
     live: Live,
 ) -> CheckView {
     let last = state.and_then(|s| s.last.as_ref());
+    let slots = policy.passive.as_ref().and_then(|passive| passive.slots.as_ref());
     let mut view = CheckView {
         name: policy.name.clone(),
         kind: policy.kind.into(),
         file: policy.file.clone(),
         line: policy.line,
-        schedule: policy.schedule.as_ref().map(ToString::to_string),
+        schedule: policy.schedule.as_ref().or(slots).map(ToString::to_string),
         next_due: live.next_due,
         state: if last.is_some() { CheckStatus::Ok } else { CheckStatus::Pending },
         severity: None,
@@ -225,7 +226,7 @@ pub fn check<'f>(
         faults: Vec::new(),
         retry: policy.retry,
         timeout_seconds: policy.timeout.as_secs_f64(),
-        refresh_within_seconds: policy.refresh_within.map(|d| d.as_secs_f64()),
+        refresh_within_seconds: policy.passive.as_ref().map(|passive| passive.within.as_secs_f64()),
         notify: policy.notify.clone(),
         parents: policy.parents.clone(),
         alert_from: policy.alert_from,
@@ -529,7 +530,7 @@ pub fn reported(policy: &Policy, text: &str) -> Result<Option<Name>, String> {
     }
     let short = text.strip_prefix("exec/").unwrap_or(text).trim_start_matches('/');
     let end = format!("/{short}");
-    let passive = policy.checks.values().filter(|check| check.refresh_within.is_some()).map(|check| &check.name);
+    let passive = policy.checks.values().filter(|check| check.passive.is_some()).map(|check| &check.name);
     let found: Vec<&Name> = passive.filter(|name| name.ends_with(&end)).collect();
     match found.as_slice() {
         [] => {

@@ -49,7 +49,7 @@ fn show(status: &StatusView, look: Look) -> String {
         (None, _) => paint.bad("not running"),
     };
     let mut lines = vec![
-        ("agent", format!("{} (watchbell {})", status.agent, status.version)),
+        ("agent", format!("{}, watchbell {}", status.agent, status.version)),
         ("state", running),
         ("checks", format!("{}, {} running, {} waiting", status.checks, status.running, status.waiting)),
         ("faults", faults(status, paint)),

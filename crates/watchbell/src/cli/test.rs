@@ -163,7 +163,7 @@ impl Args {
             };
             return Err(Trouble::Wrong(format!("no check's name or file contains `{pattern}`\nhint: {hint}")));
         }
-        let (run, passive): (Vec<_>, Vec<_>) = found.into_iter().partition(|c| c.refresh_within.is_none());
+        let (run, passive): (Vec<_>, Vec<_>) = found.into_iter().partition(|c| c.passive.is_none());
         for check in &passive {
             ui::note(&format!("`{}` is passive: others report on it, there is nothing to run", check.name));
         }

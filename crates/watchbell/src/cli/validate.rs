@@ -4,6 +4,7 @@ use super::{
     place::{EnvFile, Place, Setup},
     ui::{self, Done, Trouble},
 };
+use crate::run::pings::Pings;
 use serde_json::json;
 use std::{collections::BTreeMap, path::PathBuf};
 use watchbell_core::config::{
@@ -112,6 +113,11 @@ fn with_preflight(setup: &Setup) -> Problems {
             let span = texts.line(&mut problems, &policy.file, policy.line);
             problems.warning(span, format!("check `{}`: {text}", policy.short()));
         }
+    }
+    for (name, why) in Pings::read(&setup.loaded.policy).1 {
+        let Some(policy) = setup.loaded.policy.checks.get(&name) else { continue };
+        let span = texts.line(&mut problems, &policy.file, policy.line);
+        problems.warning(span, format!("check `{}`: {why}", policy.short()));
     }
     for (name, source) in &query::sources(&setup.loaded.policy.sources, &BTreeMap::new()) {
         for text in source.preflight() {

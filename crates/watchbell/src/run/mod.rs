@@ -9,6 +9,7 @@ pub mod engine;
 mod forget;
 pub mod handle;
 pub mod health;
+pub mod pings;
 pub mod queue;
 mod reload;
 mod samples;
@@ -23,6 +24,7 @@ use self::{
     engine::{Committer, Engine},
     handle::Handle,
     health::Health,
+    pings::Pings,
     reload::{Keeper, Read, parts},
     samples::SampleLog,
     work::{Rows, Sending, SharedKit, Workers},
@@ -85,6 +87,8 @@ pub struct ConfigView {
     pub settings: AgentSettings,
     /// All that is wrong with the config.
     pub problems: Problems,
+    /// The keys by which passive checks are reported on.
+    pub pings: Pings,
 }
 
 /// Runs the agent until a signal ends it.

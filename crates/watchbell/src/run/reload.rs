@@ -3,6 +3,7 @@
 use super::{
     Agent, ConfigView,
     config::{self, Folder},
+    pings::Pings,
     systemd,
     watch::Watch,
     work::{Kit, Runnable, SharedKit},
@@ -105,7 +106,11 @@ pub fn parts(loaded: Loaded<Program, Channel>, before: &BTreeMap<Name, Arc<Sourc
     let sources = query::sources(&policy.sources, before);
     let kit = Kit { deliver_timeout: policy.agent.deliver_timeout, programs, sources, notifiers: loaded.notifiers };
     let name = policy.agent.name.clone();
-    (policy, ConfigView { name, settings: loaded.agent, problems: loaded.problems }, kit)
+    let (pings, wrong) = Pings::read(&policy);
+    for (check, why) in wrong {
+        tracing::warn!(%check, "{why}; nobody can ping it by a key");
+    }
+    (policy, ConfigView { name, settings: loaded.agent, problems: loaded.problems, pings }, kit)
 }
 
 /// Keeps the config in use as its files are.

@@ -13,6 +13,7 @@ use axum::{
     extract::{FromRequest, Query, Request},
     http::{HeaderMap, Method, StatusCode, Uri, header},
 };
+use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use std::{
     net::IpAddr,
@@ -120,6 +121,25 @@ impl Call {
             _ => ApiError::bad(format!("the body can't be read: {}", rejection.body_text()), "send it again"),
         })?;
         parse(&body)
+    }
+
+    /// The body as text, as much of it as came in time, up to so many bytes: it is no reason to refuse what it comes with.
+    pub async fn text_up_to(self, bytes_max: usize) -> String {
+        let within = self.shared.limits.body_within;
+        let request = self.request.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let (mut body, mut bytes) = (request.into_body(), Vec::new());
+        let read = async {
+            while let Some(Ok(frame)) = body.frame().await {
+                let Some(data) = frame.data_ref() else { continue };
+                bytes.extend_from_slice(&data[..data.len().min(bytes_max - bytes.len())]);
+                if bytes.len() == bytes_max {
+                    break;
+                }
+            }
+        };
+        // What came by then is what there is.
+        let _ = tokio::time::timeout(within, read).await;
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// Looks at the world.

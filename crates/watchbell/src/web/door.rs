@@ -12,10 +12,14 @@ use super::{
     rates::{Caller, Rate},
     reply::ApiError,
 };
+use crate::api::path;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use sha2::{Digest, Sha256};
 use std::{marker::PhantomData, net::IpAddr, time::Duration};
-use watchbell_core::config::{Scope, Token};
+use watchbell_core::{
+    config::{Scope, Token},
+    model::Name,
+};
 
 /// Tokens longer than this are not looked at.
 const TOKEN_BYTES_MAX: usize = 512;
@@ -88,6 +92,28 @@ impl<S: Grants> Permit<S> {
     }
 }
 
+impl Permit<Ingest> {
+    /// Whoever knows the key of a check may report on it.
+    pub fn of_ping_key(_: &Name) -> Permit<Ingest> {
+        Permit { token: None, scope: PhantomData }
+    }
+}
+
+/// Refuses what changes something although it only asks, where a page of somebody else may have made a browser ask, as an
+/// image's address does. Browsers say so (Fetch Metadata).
+///
+/// # Errors
+/// 403 and what to do.
+pub fn keep_images_out(call: &Call) -> Result<(), ApiError> {
+    match call.headers.get("sec-fetch-site").map(|site| site.as_bytes()) {
+        None | Some(b"none" | b"same-origin") => Ok(()),
+        Some(_) => {
+            let hint = "ask without a browser, or by the check's `ping_key`";
+            Err(ApiError::new(StatusCode::FORBIDDEN, "a page of another origin may not do this", hint))
+        }
+    }
+}
+
 fn authorise(door: Door, tokens: &[Token], headers: &HeaderMap, scope: Scope) -> Result<Option<String>, ApiError> {
     match door {
         Door::Socket => return Ok(None),
@@ -134,7 +160,7 @@ pub fn slow_down(call: &Call) -> Result<(), Duration> {
     let limits = &call.shared.limits;
     let all = Rate { burst: limits.requests_burst, per_second: limits.requests_per_second };
     let writes = Rate { burst: limits.writes_burst, per_second: limits.writes_per_second };
-    let changes = !matches!(call.method, Method::GET | Method::HEAD);
+    let changes = !matches!(call.method, Method::GET | Method::HEAD) || call.uri.path().starts_with(path::PING_PREFIX);
     let now = call.shared.opened.elapsed();
     let mut rates = call.shared.rates.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     rates.take(caller, [Some(all), changes.then_some(writes)], now)

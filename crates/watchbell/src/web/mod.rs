@@ -16,6 +16,7 @@ mod door;
 mod metrics;
 mod openapi;
 mod operate;
+mod ping;
 mod rates;
 mod read;
 mod reply;

@@ -14,7 +14,7 @@ pub fn document() -> Value {
     let error = ErrorView::schema(&mut schemas);
     let mut paths = Map::new();
     for route in ROUTES {
-        let item = paths.entry(route.path).or_insert_with(|| json!({}));
+        let item = paths.entry(route.path.replace("{*", "{")).or_insert_with(|| json!({}));
         item[verb(route.verb)] = operation(route, &error, &mut schemas);
     }
     json!({
@@ -42,6 +42,8 @@ const DESCRIPTION: &str = "What the agent knows, and what can be done with it. O
     has none. Times are RFC 3339 in UTC. Names hold slashes, so they are asked for by `?name=`; a name that does not \
     start with `//` is taken below `//AGENT/`. Errors are `{\"error\", \"hint\"}`; 429 and 503 come with `Retry-After`. Readers \
     must ignore fields that they do not know.";
+
+const PATH: &str = "A check's name or its `ping_key`, and behind it what happened. Names may hold slashes.";
 
 fn verb(verb: Verb) -> &'static str {
     match verb {
@@ -71,6 +73,10 @@ fn operation(route: &Route, error: &Value, schemas: &mut Schemas) -> Value {
     }
     if let Some(query) = route.query {
         operation["parameters"] = parameters(query, schemas);
+    }
+    if let Some((_, name)) = route.path.split_once("{*") {
+        let name = name.trim_end_matches('}');
+        operation["parameters"] = json!([{ "name": name, "in": "path", "required": true, "schema": { "type": "string" }, "description": PATH }]);
     }
     if let Some(body) = route.body {
         let content = json!({ "application/json": { "schema": body(schemas) } });

@@ -28,7 +28,7 @@ type Answer = Result<Response, ApiError>;
 /// Names, regular expressions, who, topics and keys are at most this long.
 const WORD_BYTES_MAX: usize = 1024;
 /// Reasons, comments and texts are at most this long.
-const TEXT_BYTES_MAX: usize = 64 << 10;
+pub(super) const TEXT_BYTES_MAX: usize = 64 << 10;
 /// A report holds at most so many findings, and so many metrics.
 const REPORT_ROWS_MAX: usize = 1000;
 /// A message holds at most so many labels, and goes to so many notifiers.

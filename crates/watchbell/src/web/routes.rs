@@ -4,7 +4,7 @@
 use super::{
     call::{Call, Shared},
     door::{self, Door, Ingest, Operate, Permit, Read},
-    operate, read,
+    operate, ping, read,
     reply::{ApiError, json},
 };
 use crate::api::{
@@ -160,6 +160,10 @@ pub static ROUTES: &[Route] = &[
         query: None, body: None, answer: Body::Json(ReloadView::schema), handler: handler!(Operate, operate::reload) },
     post(path::REPORT, "report", "Report on a passive check, or on `exec/NAME`: a command that somebody else ran.",
         ReportRequest::schema, handler!(Ingest, operate::report)),
+    get(path::PING, "ping", "Report on a passive check, by its name (scope `ingest`) or its `ping_key` (no token); behind it `/start`, `/fail` or an exit code.",
+        PLAIN, handler!(ping::ping)),
+    Route { verb: Verb::Post, path: path::PING, id: "pingWithLog", doc: "The same with a log as the body.",
+        query: None, body: None, answer: PLAIN, handler: handler!(ping::ping) },
     post(path::MESSAGES, "message", "Send a message: it is kept as an event, and passed on to those it names.",
         MessageRequest::schema, handler!(Ingest, operate::message)),
     get(path::NOTIFIERS, "notifiers", "How notifiers are doing.",
@@ -186,7 +190,8 @@ pub fn router(shared: &Arc<Shared>, door: Door) -> Router {
 /// Answers a request by the one of these routes that has its method.
 async fn answer(shared: Arc<Shared>, door: Door, routes: Arc<Vec<&'static Route>>, request: Request) -> Response {
     let call = Call::new(shared.clone(), door, request);
-    let path = call.uri.path().to_owned();
+    // What follows may be a key.
+    let path = if call.uri.path().starts_with(path::PING_PREFIX) { path::PING } else { call.uri.path() }.to_owned();
     let answered = match door::slow_down(&call) {
         Ok(()) => dispatch(call, &routes).await,
         Err(wait) => Ok(too_many(wait)),

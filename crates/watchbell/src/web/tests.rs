@@ -188,7 +188,8 @@ fn agent(folder: &std::path::Path, failing: &Arc<AtomicBool>, agent_toml: &str, 
     config.update(vec![file("watchbell.toml", &head), file("shop.toml", shop)]);
     let loaded = config.assemble();
     let policy = Arc::new(loaded.policy);
-    let view = ConfigView { name: policy.agent.name.clone(), settings: loaded.agent, problems: loaded.problems };
+    let pings = crate::run::pings::Pings::read(&policy).0;
+    let view = ConfigView { name: policy.agent.name.clone(), settings: loaded.agent, problems: loaded.problems, pings };
     let opened = Store::open(folder, &StoreOptions { ballast_bytes: 1 << 10, ..StoreOptions::at(clock::now()) });
     let opened = opened.unwrap();
     let health = Arc::new(Health::default());

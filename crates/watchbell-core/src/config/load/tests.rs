@@ -291,7 +291,7 @@ fn defaults_of_a_file() {
     assert_eq!(a.labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>(), ["team=shop", "tier=1"]);
     assert!(matches!(b.schedule, Some(Schedule::Cron { .. })));
     assert!(c.schedule.is_none());
-    assert_eq!(c.refresh_within, Some(Duration::from_secs(3600)));
+    assert_eq!(c.passive.as_ref().map(|p| p.within), Some(Duration::from_secs(3600)));
     assert_eq!((a.file.as_str(), a.line, b.line), ("app.toml", 5, 8));
     assert!(!loaded.programs.contains_key("//web-1/app/c"));
 }

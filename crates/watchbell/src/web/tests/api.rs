@@ -371,7 +371,8 @@ async fn tokens_have_scopes() {
     };
     let tokens = scopes.iter().map(token).collect::<Vec<_>>().join(", ");
     let rig = Rig::with(&format!("tokens = [{tokens}]"), SHOP, Limits::default()).await;
-    for route in ROUTES {
+    // Pings have a test of their own: a key does in place of a token.
+    for route in ROUTES.iter().filter(|route| route.path != path::PING) {
         let method = match route.verb {
             Verb::Get => Method::GET,
             Verb::Post => Method::POST,
@@ -454,7 +455,11 @@ async fn reports_find_their_check() {
         policy.agent.name = "h".into();
         policy.checks.extend(names.map(|name| {
             let mut check = watchbell_core::config::CheckPolicy::bare(name.into(), Vec::new());
-            check.refresh_within = Some(Duration::from_secs(60));
+            check.passive = Some(watchbell_core::config::Passive {
+                within: Duration::from_secs(60),
+                slots: None,
+                ends_within: None,
+            });
             (name.into(), Arc::new(check))
         }));
         policy
@@ -582,4 +587,64 @@ async fn reload_and_ready() {
     if let Some(web) = { rig }.web.take() {
         web.stop().await;
     }
+}
+
+/// A report by nothing but an address: by the check's key from anywhere, by its name for who may report.
+#[tokio::test]
+async fn pings_are_reports() {
+    let folder = std::env::temp_dir().join(format!("watchbell-ping-{}", std::process::id()));
+    std::fs::write(&folder, "a key of many letters\n").unwrap();
+    let shop = format!(
+        "[check.backup]\npassive = \"1d\"\nretry = 0\nping_key = {{ file = {folder:?} }}\n[check.other]\npassive = \"1d\"\n[check.own]\nevery = \"1d\"\ncommand = \"true\"\n"
+    );
+    let hash: String = Sha256::digest("w").iter().map(|b| format!("{b:02x}")).collect();
+    let token = format!("tokens = [{{ name = \"ci\", scopes = [\"ingest\"], sha256 = \"{hash}\" }}]");
+    let key = "/ping/a%20key%20of%20many%20letters";
+    let rig = Rig::with(&token, &shop, Limits::default()).await;
+    let ping = async |method: Method, path: &str, body: &'static str, token: &str| {
+        let request = rig.tcp.request(method, format!("{}{path}", rig.base)).body(body);
+        let request = if token.is_empty() { request } else { request.bearer_auth(token) };
+        answer(request).await.0
+    };
+    let last = async |check: &str| {
+        let check = crate::api::view::full_name(&"h".into(), check);
+        let look = move |world: &watchbell_core::engine::World| {
+            let state = world.state.checks.get(&check);
+            let begun = state.is_some_and(|s| s.begun.is_some());
+            (begun, state.and_then(|s| s.last.as_ref()).map(|l| l.summary.clone()).unwrap_or_default())
+        };
+        rig.agent.handle.look(look).await.unwrap()
+    };
+    for (method, path, body, token, status, expect) in [
+        (Method::GET, "/ping/shop/backup", "", "", 401, (false, "")),
+        (Method::GET, "/ping/shop/backup", "", "x", 401, (false, "")),
+        (Method::GET, &format!("{key}/start"), "", "", 200, (true, "")),
+        (Method::GET, key, "", "", 200, (false, "ok")),
+        (Method::POST, &format!("{key}/3"), "a\nno space", "", 200, (false, "exit code 3: no space")),
+        (Method::POST, &format!("{key}/0"), "copied 7 files\n", "", 200, (false, "copied 7 files")),
+        (Method::HEAD, &format!("{key}/fail"), "", "", 200, (false, "it failed")),
+        (Method::GET, "/ping/backup", "", "w", 200, (false, "ok")),
+        (Method::GET, "/ping/shop/backup/7", "", "w", 200, (false, "exit code 7")),
+        (Method::GET, "/ping/%2F%2Fh%2Fshop%2Fbackup/0", "", "w", 200, (false, "ok")),
+        (Method::POST, key, "\u{feff}\0x\u{1b}[31m", "", 200, (false, "\u{feff}\0x\u{1b}[31m")),
+        (Method::GET, &format!("{key}x"), "", "w", 404, (false, "\u{feff}\0x\u{1b}[31m")),
+        (Method::GET, "/ping/", "", "w", 404, (false, "\u{feff}\0x\u{1b}[31m")),
+        (Method::DELETE, key, "", "", 405, (false, "\u{feff}\0x\u{1b}[31m")),
+    ] {
+        assert_eq!(ping(method.clone(), path, body, token).await, status, "{method} {path}");
+        let (begun, summary) = last("shop/backup").await;
+        assert_eq!((begun, summary.as_str()), expect, "{method} {path}");
+    }
+    // A key is for its own check; a check that the agent runs takes none.
+    assert_eq!(last("shop/other").await, (false, String::new()));
+    assert_eq!(ping(Method::GET, "/ping/shop/own", "", "w").await, 422);
+    // More than is kept of a log is no reason to refuse it.
+    let long: &'static str = "x".repeat(3 << 20).leak();
+    assert_eq!(ping(Method::POST, &format!("{key}/1"), long, "").await, 200);
+    // An image on somebody's page.
+    let request =
+        rig.tcp.get(format!("{}/ping/backup", rig.base)).bearer_auth("w").header("sec-fetch-site", "cross-site");
+    assert_eq!(answer(request).await.0, 403);
+    std::fs::remove_file(folder).unwrap();
+    rig.end().await;
 }

@@ -55,7 +55,8 @@ fn the_document_holds_together() {
             assert!(operation["summary"].as_str().unwrap().ends_with('.'), "{path} {verb}");
             assert!(operation["responses"]["200"]["content"].is_object(), "{path} {verb}");
             for parameter in operation["parameters"].as_array().into_iter().flatten() {
-                assert_eq!(parameter["in"], "query");
+                let place = if path.contains('{') { "path" } else { "query" };
+                assert_eq!(parameter["in"], place);
                 assert!(parameter["schema"].is_object() && parameter["description"].is_string(), "{parameter}");
                 assert!(parameter["schema"]["type"].is_string(), "no null in a query: {parameter}");
             }
@@ -137,7 +138,8 @@ async fn answers_fit_the_document() {
     let mut seen = 0;
     for route in ROUTES.iter().filter(|route| route.verb == Verb::Get) {
         let query: Vec<(&str, &str)> = queries.get(route.path).copied().into_iter().collect();
-        let response = rig.socket(Method::GET, &with_query(route.path, &query)).send().await.unwrap();
+        let path = route.path.replace("{*what}", "shop/job");
+        let response = rig.socket(Method::GET, &with_query(&path, &query)).send().await.unwrap();
         let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
         assert_eq!(response.status(), 200, "{}", route.path);
         match route.answer {
@@ -153,7 +155,7 @@ async fn answers_fit_the_document() {
                 seen += 1;
             }
         }
-        let response = rig.socket(Method::HEAD, &with_query(route.path, &query)).send().await.unwrap();
+        let response = rig.socket(Method::HEAD, &with_query(&path, &query)).send().await.unwrap();
         assert_eq!(response.status(), 200, "HEAD {}", route.path);
         assert_eq!(response.text().await.unwrap(), "");
     }

@@ -203,7 +203,12 @@ async fn a_listener_that_can_not_be() {
         let view = other.settings();
         let mut settings = view.settings.clone();
         settings.listen = Some(listen.to_owned());
-        let changed = crate::run::ConfigView { name: view.name.clone(), settings, problems: Default::default() };
+        let changed = crate::run::ConfigView {
+            name: view.name.clone(),
+            settings,
+            problems: Default::default(),
+            pings: Default::default(),
+        };
         *other.config.write().unwrap() = Arc::new(changed);
         let error = start(&other).await.err().unwrap();
         assert!(error.contains(expect), "{listen}: {error}");
@@ -224,7 +229,12 @@ async fn without_tcp() {
     let view = other.settings();
     let mut settings = view.settings.clone();
     settings.listen = None;
-    let changed = crate::run::ConfigView { name: view.name.clone(), settings, problems: Default::default() };
+    let changed = crate::run::ConfigView {
+        name: view.name.clone(),
+        settings,
+        problems: Default::default(),
+        pings: Default::default(),
+    };
     *other.config.write().unwrap() = Arc::new(changed);
     let web = start(&other).await.unwrap();
     assert_eq!(web.address, None);
