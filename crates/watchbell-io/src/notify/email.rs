@@ -176,7 +176,7 @@ impl Email {
     fn body(&self, delivery: &Delivery) -> Result<Message, Failure> {
         let subject = cut(&self.title.render_line(delivery, &[]), SUBJECT_MAX_CHARS);
         let text = cut(&self.text.render(delivery, &[]), BODY_MAX_CHARS);
-        let html = if self.text.custom {
+        let html = if self.text.is_custom() {
             let escaped = minijinja::HtmlEscape(&text).to_string();
             format!("<!doctype html>\n<html><body><pre>{escaped}</pre></body></html>\n")
         } else {

@@ -14,6 +14,7 @@ pub mod webhook;
 
 use crate::{shared::Shared, source::BoxFuture};
 use std::{fmt::Debug, sync::Arc, time::Duration};
+pub use template::JOB as TEMPLATE;
 use watchbell_core::{
     config::Kind,
     model::{Delivery, Failure, Receipt},

@@ -9,7 +9,7 @@ use super::{
     http_retry::{self, MASKED, Mask},
     template::{self, Flavour, Template, cut, people_duration, people_time, slack_escape},
 };
-use crate::source::BoxFuture;
+use crate::{shared::json, source::BoxFuture};
 use serde_json::{Map, Value, json};
 use std::{
     sync::Arc,
@@ -225,7 +225,7 @@ impl Slack {
             _ => {
                 let title = self.title.render_line(delivery, &[]);
                 let title = cut_escaped(&title, TITLE_MAX_CHARS);
-                if self.title.custom { title } else { format!("{} *{title}*", emoji(delivery)) }
+                if self.title.is_custom() { title } else { format!("{} *{title}*", emoji(delivery)) }
             }
         };
         // CIMAA calls its target for what cleared, too.
@@ -235,7 +235,7 @@ impl Slack {
 
     /// The coloured part below: what a person needs next.
     fn blocks(&self, delivery: &Delivery) -> Vec<Value> {
-        if self.text.custom {
+        if self.text.is_custom() {
             let text = self.text.render(delivery, &[]);
             return if text.trim().is_empty() { Vec::new() } else { vec![section(&text)] };
         }
@@ -402,7 +402,7 @@ enum Refusal {
 /// What the API's JSON means: it answers 200 whatever happened.
 fn answered(answer: &http_retry::Answer, call: &Call, api: &str, mask: &Mask) -> Result<Receipt, Refusal> {
     let fail = |failure| Err(Refusal::Failure(failure));
-    let Ok(said) = serde_json::from_str::<Value>(&answer.body) else {
+    let Ok(said) = json::parse::<Value>(answer.body.as_bytes()) else {
         let reason = format!("{} answered no JSON: {}", http_retry::place(api), mask.quote(&answer.body));
         return fail(Failure::retry(reason));
     };

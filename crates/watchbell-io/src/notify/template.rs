@@ -4,15 +4,20 @@
 //! is wrong is a problem of the config file; one that fails all the same when it is used gives way to the
 //! default, because a message with plain words is better than none.
 //!
+//! What a user's template costs nobody can tell from its text (one that doubles a text forty times takes all memory): it is
+//! tried and rendered apart from the agent ([`apart`]); defaults are ours, and are rendered here.
+//!
 //! The lengths that receivers allow are kept by the notifiers, with the functions at the end of this file.
 
+use crate::shared::apart::{self, Failure, Job};
 use minijinja::{
     AutoEscape, Environment, UndefinedBehavior,
     value::{Serde, Value},
 };
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, json};
 use sha2::{Digest, Sha256};
-use std::{fmt, fmt::Write as _, io, time::Duration};
+use std::{borrow::Cow, fmt, fmt::Write as _, io, time::Duration};
 use watchbell_core::{
     config::{Key, Reader, Shape},
     model::{Action, Delivery, Event, EventState, Severity, Timestamp},
@@ -25,6 +30,8 @@ pub const DIGEST_LINES_MAX: usize = 20;
 const RENDER_MAX_BYTES: usize = 256 * 1024;
 /// Steps that a template may take: a loop in a loop over `range` must not hold a worker for minutes.
 const FUEL: u64 = 1_000_000;
+/// A template may take so long.
+pub const RENDER_WITHIN: Duration = Duration::from_secs(3);
 
 /// The default title: one line.
 pub const TITLE: &str = r#"
@@ -150,7 +157,7 @@ pub const TEXT_KEY: Key = Key {
 };
 
 /// How values that a template prints are made safe.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Flavour {
     /// As they are.
     Plain,
@@ -170,11 +177,87 @@ impl Flavour {
     }
 }
 
-/// One compiled template and its default.
+/// A template and its default.
 pub struct Template {
+    flavour: Flavour,
+    /// The default, compiled.
     env: Environment<'static>,
-    /// Whether the config wrote it.
-    pub custom: bool,
+    /// The config's.
+    custom: Option<String>,
+}
+
+/// Tries or renders a user's template: see [`Question`].
+pub static JOB: Job = Job::new(3, RENDER_WITHIN, |question| {
+    let answer = serde_json::from_slice::<Question<'_>>(question).map(|question| question.answer());
+    serde_json::to_vec(&answer.unwrap_or_else(|why| Err((why.to_string(), String::new())))).unwrap_or_default()
+});
+
+/// What is asked apart from the agent.
+#[derive(Serialize, Deserialize)]
+struct Question<'a> {
+    flavour: Flavour,
+    source: Cow<'a, str>,
+    /// What to render it with; none: try it.
+    context: Option<Map<String, serde_json::Value>>,
+}
+
+/// What a template makes, or what is wrong with it and a hint.
+type Rendered = Result<String, (String, String)>;
+
+impl Question<'_> {
+    fn ask(&self) -> Result<Rendered, Failure> {
+        let question = serde_json::to_vec(self).map_err(|why| Failure::Gone(why.to_string()))?;
+        let answer = apart::ask_here(&JOB, &[&question])?;
+        serde_json::from_slice(&answer).map_err(|why| Failure::Gone(why.to_string()))
+    }
+
+    /// Answers it, in the child.
+    fn answer(self) -> Rendered {
+        let mut env = environment(self.flavour);
+        env.add_template_owned(CUSTOM, self.source.into_owned()).map_err(located)?;
+        match self.context {
+            Some(context) => render(&env, CUSTOM, context).map_err(located),
+            None => tried(&env).map(|()| String::new()),
+        }
+    }
+}
+
+/// What is wrong with a template, and a hint.
+fn located(why: minijinja::Error) -> (String, String) {
+    let line = why.line().map(|n| format!(" (line {n} of it)")).unwrap_or_default();
+    let what = why.detail().map_or_else(|| why.kind().to_string(), str::to_owned);
+    (format!("{what}{line}"), HINT.to_owned())
+}
+
+/// How to write one.
+const HINT: &str = "templates are Jinja: `{{ message }}`, `{% if link %}…{% endif %}`";
+
+/// Whether a user's template speaks of what there is, and works on each sort of delivery.
+fn tried(env: &Environment<'static>) -> Result<(), (String, String)> {
+    let template = env.get_template(CUSTOM).map_err(located)?;
+    let mut unknown: Vec<String> = template.undeclared_variables(false).into_iter().collect();
+    unknown.sort();
+    for name in &unknown {
+        if VARIABLES.contains(&name.as_str()) || env.globals().any(|(g, _)| g == name) {
+            continue;
+        }
+        let hint = match watchbell_core::config::nearest(name, VARIABLES.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("it can use {}", VARIABLES.join(", ")),
+        };
+        return Err((format!("there is no `{name}` in a delivery"), hint));
+    }
+    specimens().iter().try_for_each(|delivery| render(env, CUSTOM, context(delivery)).map(drop).map_err(located))
+}
+
+fn render(
+    env: &Environment<'static>,
+    name: &str,
+    context: Map<String, serde_json::Value>,
+) -> Result<String, minijinja::Error> {
+    let mut out = Bounded(Vec::new());
+    env.get_template(name)?.render_captured_to(Value::from(Serde(&context)), &mut out)?;
+    Ok(String::from_utf8_lossy(&out.0).trim_end().to_owned())
 }
 
 /// The name of the template in its environment.
@@ -184,7 +267,7 @@ const DEFAULT: &str = "default";
 
 impl fmt::Debug for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Template {{ custom: {} }}", self.custom)
+        write!(f, "Template {{ custom: {} }}", self.is_custom())
     }
 }
 
@@ -193,66 +276,56 @@ impl Template {
     pub fn standard(flavour: Flavour, default: &'static str) -> Template {
         let mut env = environment(flavour);
         let _ = env.add_template(DEFAULT, default);
-        Template { env, custom: false }
+        Template { flavour, env, custom: None }
     }
 
     /// The template of a key, or the default where the key is missing. What is wrong with it is reported.
     pub fn read(reader: &mut Reader<'_>, key: &'static str, flavour: Flavour, default: &'static str) -> Template {
         let mut template = Template::standard(flavour, default);
         let Some(source) = reader.string(key) else { return template };
-        match template.compile(source) {
-            Ok(()) => template.custom = true,
-            Err((message, hint)) => {
-                reader.error(key, format!("`{key}` is no template: {message}")).hint(hint);
-            }
+        if let Err((message, hint)) = template.take(source) {
+            reader.error(key, format!("`{key}` is no template: {message}")).hint(hint);
         }
         template
     }
 
-    /// Takes a user's template in: it must compile, speak of what there is, and work on each sort of delivery.
-    fn compile(&mut self, source: String) -> Result<(), (String, String)> {
-        let located = |e: minijinja::Error| {
-            let line = e.line().map(|n| format!(" (line {n} of it)")).unwrap_or_default();
-            let what = e.detail().map_or_else(|| e.kind().to_string(), str::to_owned);
-            (format!("{what}{line}"), "templates are Jinja: `{{ message }}`, `{% if link %}…{% endif %}`".to_owned())
-        };
-        self.env.add_template_owned(CUSTOM, source).map_err(located)?;
-        let template = self.env.get_template(CUSTOM).map_err(located)?;
-        let mut unknown: Vec<String> = template.undeclared_variables(false).into_iter().collect();
-        unknown.sort();
-        for name in &unknown {
-            if VARIABLES.contains(&name.as_str()) || self.env.globals().any(|(g, _)| g == name) {
-                continue;
-            }
-            let hint = match watchbell_core::config::nearest(name, VARIABLES.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("it can use {}", VARIABLES.join(", ")),
-            };
-            return Err((format!("there is no `{name}` in a delivery"), hint));
+    /// Whether the config wrote it.
+    pub fn is_custom(&self) -> bool {
+        self.custom.is_some()
+    }
+
+    /// Takes a user's template in: it must compile, speak of what there is, and work on each sort of delivery. Where it
+    /// can't be tried now because no process can be started, it is taken as it is.
+    fn take(&mut self, source: String) -> Result<(), (String, String)> {
+        let question = Question { flavour: self.flavour, source: Cow::Borrowed(&source), context: None };
+        match question.ask() {
+            Ok(Ok(_)) | Err(Failure::Gone(_)) => {}
+            Ok(Err(wrong)) => return Err(wrong),
+            Err(why) => return Err((format!("it {why}"), HINT.to_owned())),
         }
-        for delivery in specimens() {
-            self.run(CUSTOM, &delivery, &[]).map_err(located)?;
-        }
+        self.custom = Some(source);
         Ok(())
     }
 
     /// The text for a delivery. `extra` are more variables.
     pub fn render(&self, delivery: &Delivery, extra: &[(&str, &str)]) -> String {
-        let custom = if self.custom { self.run(CUSTOM, delivery, extra).ok() } else { None };
-        custom.or_else(|| self.run(DEFAULT, delivery, extra).ok()).unwrap_or_else(|| plain(delivery))
+        let mut context = context(delivery);
+        context.extend(extra.iter().map(|(key, value)| ((*key).to_owned(), json!(value))));
+        if let Some(source) = &self.custom {
+            let question =
+                Question { flavour: self.flavour, source: Cow::Borrowed(source), context: Some(context.clone()) };
+            match question.ask() {
+                Ok(Ok(text)) => return text,
+                Ok(Err((why, _))) => tracing::warn!("a template failed, the default takes its place: {why}"),
+                Err(why) => tracing::warn!("a template failed, the default takes its place: it {why}"),
+            }
+        }
+        render(&self.env, DEFAULT, context).unwrap_or_else(|_| plain(delivery))
     }
 
     /// The same as one line.
     pub fn render_line(&self, delivery: &Delivery, extra: &[(&str, &str)]) -> String {
         one_line(&self.render(delivery, extra))
-    }
-
-    fn run(&self, name: &str, delivery: &Delivery, extra: &[(&str, &str)]) -> Result<String, minijinja::Error> {
-        let mut context = context(delivery);
-        context.extend(extra.iter().map(|(key, value)| ((*key).to_owned(), json!(value))));
-        let mut out = Bounded(Vec::new());
-        self.env.get_template(name)?.render_captured_to(Value::from(Serde(&context)), &mut out)?;
-        Ok(String::from_utf8_lossy(&out.0).trim_end().to_owned())
     }
 }
 
@@ -587,7 +660,7 @@ pub(super) mod tests {
             for flavour in [Flavour::Plain, Flavour::Html, Flavour::Slack] {
                 let template = Template::standard(flavour, default);
                 for delivery in specimens() {
-                    template.run(DEFAULT, &delivery, &[]).unwrap();
+                    render(&template.env, DEFAULT, context(&delivery)).unwrap();
                 }
             }
         }
@@ -620,11 +693,39 @@ pub(super) mod tests {
             ("{{ 1 / 0 }}", "1 / 0", "Jinja"),
             ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "fuel", "Jinja"),
         ] {
-            let (m, h) = Template::standard(Flavour::Plain, TEXT).compile(source.into()).unwrap_err();
+            let (m, h) = Template::standard(Flavour::Plain, TEXT).take(source.into()).unwrap_err();
             assert!(m.contains(message) && h.contains(hint), "{source}: {m} / {h}");
         }
         let mut fine = Template::standard(Flavour::Plain, TEXT);
-        fine.compile("{% set x = 1 %}{% for i in range(2) %}{{ event.since }}{{ x }}{% endfor %}".into()).unwrap();
+        fine.take("{% set x = 1 %}{% for i in range(2) %}{{ event.since }}{{ x }}{% endfor %}".into()).unwrap();
+    }
+
+    /// What asks for more than it may have is a mistake of the config, or gives way to the default where the delivery
+    /// decides it; the agent lives.
+    #[test]
+    fn no_template_takes_the_agent_along() {
+        let double = "{% set n = namespace(x='xxxxxxxx') %}{% for i in RANGE %}{% set n.x = n.x ~ n.x %}{% endfor %}";
+        let (deep, blocks) = ("(".repeat(4_000), "{% if 1 %}".repeat(4_000));
+        let more = "{{ [[".repeat(4_000);
+        let large = "it took more than 64 MiB of memory";
+        for (source, expect) in [
+            (double.replace("RANGE", "range(60)").as_str(), large),
+            ("{{ 'x' * 1000000000 }}", "too large"),
+            ("{{ 'x' | indent(1000000000) }}", large),
+            ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "fuel"),
+            (&format!("{{{{ {deep}"), "recursion"),
+            (&blocks, "recursion"),
+            (&more, "recursion"),
+        ] {
+            let (why, _) = Template::standard(Flavour::Plain, TEXT).take(source.into()).unwrap_err();
+            assert!(why.contains(expect), "{source}: {why}");
+        }
+        let mut template = Template::standard(Flavour::Plain, "the default");
+        template.take(double.replace("RANGE", "text") + "{{ n.x[:8] }}").unwrap();
+        let mut delivery = trigger();
+        assert_eq!(template.render(&delivery, &[]), "xxxxxxxx");
+        delivery.event.text = "text ".repeat(200);
+        assert_eq!(template.render(&delivery, &[]), "the default");
     }
 
     #[test]
@@ -637,8 +738,7 @@ pub(super) mod tests {
             (Flavour::Html, "<i>a &lt;b&gt; &amp; &#x27;c&#x27;</i>"),
         ] {
             let mut template = Template::standard(flavour, TEXT);
-            template.compile("<i>{{ message }}</i>".into()).unwrap();
-            template.custom = true;
+            template.take("<i>{{ message }}</i>".into()).unwrap();
             assert_eq!(template.render(&delivery, &[]), expect);
         }
     }

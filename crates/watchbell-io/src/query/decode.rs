@@ -12,11 +12,14 @@
 //! Columns beyond the first two are kept only where the reader of rows would look for their names: a row is small whatever a
 //! source writes. Rows beyond the limit are not read. What is wrong is said with line and column.
 
-use crate::shared::{jq::Filter, net::excerpt};
+use crate::shared::{
+    jq::{Filter, Trouble},
+    json::{bare, problem, without_mark},
+    net::excerpt,
+};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Value, value::RawValue};
+use serde_json::value::RawValue;
 use std::{borrow::Cow, fmt};
-use tokio::sync::Mutex;
 use watchbell_core::{
     config::RowFormat,
     model::{Answer, Cell},
@@ -36,8 +39,7 @@ const VALUE_DIGITS: usize = 4;
 #[derive(Debug)]
 pub(super) struct Decoder {
     format: RowFormat,
-    /// Runs in turn: a filter that never ends holds one thread and not one for each question.
-    filter: Option<Mutex<Filter>>,
+    filter: Option<Filter>,
 }
 
 impl Decoder {
@@ -47,9 +49,7 @@ impl Decoder {
     /// What is wrong with the jq filter, and where.
     pub(super) fn new(format: &RowFormat) -> Result<Decoder, String> {
         let filter = match format {
-            RowFormat::Json { jq: Some(text) } => {
-                Some(Mutex::new(Filter::compile(text).map_err(|why| format!("`jq`: {why}"))?))
-            }
+            RowFormat::Json { jq: Some(text) } => Some(Filter::compile(text).map_err(|why| format!("`jq`: {why}"))?),
             _ => None,
         };
         Ok(Decoder { format: format.clone(), filter })
@@ -64,11 +64,12 @@ impl Decoder {
             let format = self.format.clone();
             return apart(bytes, move |bytes| decode(&format, bytes, rows_max)).await;
         };
-        let documents = apart(bytes, documents).await?;
         // One more than wanted, which the rows are counted by.
-        let ran = filter.lock().await.run_apart_on(documents, rows_max.saturating_add(1)).await;
-        let (outputs, _) = ran.map_err(|why| format!("the jq filter failed: {why}"))?;
-        let text = outputs.iter().flat_map(|output| [output.to_string(), "\n".to_owned()]).collect::<String>();
+        let ran = filter.run_on_all(&bytes, rows_max.saturating_add(1)).await;
+        let (text, _) = ran.map_err(|trouble| match trouble {
+            Trouble::Input(why) => why,
+            Trouble::Filter(why) => format!("the jq filter failed: {why}"),
+        })?;
         let answer = apart(text.into_bytes(), move |bytes| json(bytes, rows_max)).await;
         answer.map_err(|why| format!("in what the jq filter made of it, {why}"))
     }
@@ -98,37 +99,15 @@ fn decode(format: &RowFormat, bytes: &[u8], rows_max: usize) -> Result<Answer, S
     }
 }
 
-/// The bytes without a byte order mark.
-fn without_mark(bytes: &[u8]) -> &[u8] {
-    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
-}
-
-/// JSON documents, one after the other.
-fn documents(bytes: &[u8]) -> Result<Vec<Value>, String> {
-    let bytes = without_mark(bytes);
-    let documents: Result<_, _> = serde_json::Deserializer::from_slice(bytes).into_iter().collect();
-    documents.map_err(|e| json_problem(&e, bytes))
-}
-
 fn json(bytes: &[u8], rows_max: usize) -> Result<Answer, String> {
     let mut reader = JsonRows { table: Table::new(rows_max), bytes, arrays: None };
     for document in serde_json::Deserializer::from_slice(bytes).into_iter::<&RawValue>() {
-        let document = document.map_err(|e| json_problem(&e, bytes))?;
+        let document = document.map_err(|e| problem(&e, bytes))?;
         if !reader.document(document)? {
             break;
         }
     }
     Ok(reader.table.finish())
-}
-
-fn json_problem(why: &serde_json::Error, bytes: &[u8]) -> String {
-    format!("line {}, column {}: {}; it begins with `{}`", why.line(), why.column(), bare(why), excerpt(bytes))
-}
-
-/// The parser's words without the place.
-fn bare(why: &serde_json::Error) -> String {
-    let text = why.to_string();
-    text.rfind(" at line ").map_or(text.as_str(), |at| &text[..at]).to_owned()
 }
 
 /// Rows of JSON as they are found. What is read answers whether more are wanted.

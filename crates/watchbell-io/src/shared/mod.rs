@@ -1,9 +1,11 @@
 //! What sources, notifiers and sinks share: HTTP clients, secrets, process spawning.
 
+pub mod apart;
 pub mod aws;
 pub mod file;
 pub mod http;
 pub mod jq;
+pub mod json;
 pub mod mask;
 pub mod net;
 pub mod process;

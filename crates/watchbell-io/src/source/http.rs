@@ -363,7 +363,7 @@ impl Http {
             _ => format!("{}, redirected to {method}{url}", self.request_line()),
         };
         timeline.end();
-        Ok(self.wanted.judge(answer, &whence, timeline).await)
+        Ok(self.wanted.judge(answer, &whence, timeline, run.timeout).await)
     }
 
     /// A body that is a secret goes to the origin that the config names, as secrets in headers do.

@@ -7,7 +7,7 @@
 use super::{BoxFuture, Probe, Program, Run, options};
 use crate::{
     query::{Ask, Asked, Source, Trouble},
-    shared::process::Command,
+    shared::{json, process::Command},
     store::seen::SeenRows,
 };
 use serde_json::{Value, json};
@@ -379,7 +379,7 @@ async fn decided(command: &Command, input: &Value) -> Result<Option<Timestamp>, 
     if text.is_empty() {
         return Ok(None);
     }
-    let said: Option<Value> = serde_json::from_str(&text).ok();
+    let said: Option<Value> = json::parse(text.as_bytes()).ok();
     let number = said.as_ref().map(|said| said.get("delete_older_than_epoch").unwrap_or(said));
     match number {
         Some(Value::Number(number)) => Ok(number.as_f64().map(|epoch| Timestamp::from_secs(epoch as i64))),

@@ -23,6 +23,7 @@ fn root() -> PathBuf {
 }
 
 fn load(folder: &str, files: Vec<InputFile>) -> Loaded<Program, Channel> {
+    watchbell_io::shared::apart::use_program(env!("CARGO_BIN_EXE_watchbell").into());
     let options = LoadOptions {
         root: folder.to_owned(),
         default_agent_name: "host.example.com".to_owned(),

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it expects")]
 
+mod apart;
 mod command_line;
 mod examples;
 mod exec;

@@ -4,7 +4,7 @@
 //! up here, once, and not by the standard library: for a bare name with a `PATH` of its own that would fork
 //! instead of using `posix_spawn`.
 
-use crate::shared::{file, secret};
+use crate::shared::{file, json, secret};
 use serde_json::Value;
 use std::{
     borrow::Cow,
@@ -86,7 +86,7 @@ fn env_file(path: &Path) -> Result<Variables, String> {
     let fail = |why: String| format!("can't read the variables in `{shown}`: {why}");
     let text = file::read(path, ENV_FILE_MAX).map_err(fail)?;
     // The error of the parser names line and column, and never the text.
-    let object: BTreeMap<String, Value> = serde_json::from_str(&text)
+    let object: BTreeMap<String, Value> = json::parse(text.as_bytes())
         .map_err(|e| fail(format!("it must be one JSON object (line {}, column {})", e.line(), e.column())))?;
     let mut variables = Variables::with_capacity(object.len());
     for (name, value) in object {

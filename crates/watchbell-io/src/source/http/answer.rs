@@ -2,17 +2,20 @@
 
 use super::Wanted;
 use crate::shared::{
-    jq::Filter,
+    jq::{Filter, Trouble},
     net::{self, Timeline},
 };
 use encoding_rs::{Encoding, UTF_8};
 use hyper::StatusCode;
 use serde_json::Value;
-use std::{borrow::Cow, fmt, ops::RangeInclusive};
+use std::{borrow::Cow, fmt, ops::RangeInclusive, time::Duration};
 use watchbell_core::model::{Finding, Metric, Outcome, Severity};
 
 /// How much of the body a finding shows, in characters.
 pub const DETAIL_CHARS_MAX: usize = 500;
+
+/// Of the time that is left a filter may take so much, so that there is some to say that it took too long.
+const TIME_SHARE: f64 = 0.8;
 
 /// How much of the body an outcome keeps, in bytes.
 pub const OUTPUT_BYTES_MAX: usize = 16 * 1024;
@@ -107,8 +110,8 @@ fn charset_inside(body: &[u8]) -> Option<&'static Encoding> {
 }
 
 impl Wanted {
-    /// Judges an answer. `whence` is the request, for messages.
-    pub(super) async fn judge(&self, answer: Answer, whence: &str, timeline: &Timeline) -> Outcome {
+    /// Judges an answer, within the run's limit. `whence` is the request, for messages.
+    pub(super) async fn judge(&self, answer: Answer, whence: &str, timeline: &Timeline, limit: Duration) -> Outcome {
         let (status, text) = (answer.status, answer.text());
         let mut wrong = Vec::new();
         let mut metrics = vec![net::seconds("time_total", timeline.took())];
@@ -121,7 +124,8 @@ impl Wanted {
             wrong.push(format!("status {}, expected {}", status.as_u16(), self.status));
         } else {
             self.judge_text(&answer, &text, &mut wrong);
-            match self.judge_json(&answer, &text).await {
+            let left = limit.saturating_sub(timeline.took()).mul_f64(TIME_SHARE);
+            match self.judge_json(&answer, &text, left).await {
                 Ok(Some(number)) => metrics.insert(0, Metric::new("", number)),
                 Ok(None) => {}
                 Err(message) => wrong.push(message),
@@ -158,7 +162,7 @@ impl Wanted {
     }
 
     /// The number of `value`, where it is asked for.
-    async fn judge_json(&self, answer: &Answer, text: &str) -> Result<Option<f64>, String> {
+    async fn judge_json(&self, answer: &Answer, text: &str, within: Duration) -> Result<Option<f64>, String> {
         if self.json.is_none() && self.value.is_none() {
             return Ok(None);
         }
@@ -166,17 +170,15 @@ impl Wanted {
             let n = answer.body.len();
             return Err(format!("the body has more than {n} bytes, too many to be read as JSON; raise `max_body`"));
         }
-        let body: Value =
-            serde_json::from_str(text).map_err(|e| format!("the body is no JSON: {e}{}", answer.note()))?;
         if let Some(filter) = &self.json {
-            let outputs = apply(filter, body.clone()).await?;
+            let outputs = apply(filter, answer, text, within).await?;
             let all_true = !outputs.is_empty() && outputs.iter().all(|v| *v == Value::Bool(true));
             if !all_true {
                 return Err(format!("`{}` puts out {}, expected `true`", filter.text(), shown(&outputs)));
             }
         }
         let Some(filter) = &self.value else { return Ok(None) };
-        let outputs = apply(filter, body).await?;
+        let outputs = apply(filter, answer, text, within).await?;
         match outputs.as_slice() {
             [Value::Number(n)] if n.as_f64().is_some_and(f64::is_finite) => Ok(n.as_f64()),
             _ => Err(format!("`{}` puts out {}, expected one number", filter.text(), shown(&outputs))),
@@ -184,8 +186,11 @@ impl Wanted {
     }
 }
 
-async fn apply(filter: &Filter, body: Value) -> Result<Vec<Value>, String> {
-    filter.run_apart(body).await.map_err(|e| format!("`{}` fails: {}", filter.text(), net::excerpt(e.as_bytes())))
+async fn apply(filter: &Filter, answer: &Answer, text: &str, within: Duration) -> Result<Vec<Value>, String> {
+    filter.run(text.as_bytes(), within).await.map_err(|trouble| match trouble {
+        Trouble::Input(why) => format!("the body is no JSON: {why}{}", answer.note()),
+        Trouble::Filter(why) => format!("`{}` fails: {}", filter.text(), net::excerpt(why.as_bytes())),
+    })
 }
 
 fn shown(outputs: &[Value]) -> String {

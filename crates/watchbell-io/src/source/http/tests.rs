@@ -123,7 +123,7 @@ async fn answers_are_judged() {
         ("/json", "value = '.n'", ""),
         ("/json", "value = '.list[]'", "puts out `1, 2`, expected one number"),
         ("/json", "value = '.status'", "puts out `\"ok\"`, expected one number"),
-        ("/ok", "value = '.n'", "the body is no JSON: expected value at line 1 column 1"),
+        ("/ok", "value = '.n'", "the body is no JSON: line 1, column 1: expected value"),
         ("/cut", "", ""),
         ("/cut", "contains = \"xxx\"", ""),
         ("/cut", "contains = \"y\"", "(in its first 1048576 bytes; `max_body` says how many are read)"),

@@ -61,11 +61,25 @@ const BANS: &[(&str, &[&str], &str)] = &[
         "use `run::clock::now()`; time limits use `Instant`",
     ),
     ("println!", &["crates/watchbell/src/cli/"], "standard output is for a command's data; log with `tracing`"),
+    ("serde_json::from_slice", JSON_OF_OURS, "what others sent is read by `shared/json.rs`"),
+    ("serde_json::from_str", JSON_OF_OURS, "what others sent is read by `shared/json.rs`"),
     (
         "Command::new",
         &["crates/watchbell-io/src/", "crates/watchbell/src/cli/"],
         "run commands by `watchbell_io::shared::process`",
     ),
+];
+
+/// Where JSON is read that Watchbell itself wrote, or as bodies of its API; and the reader of all other.
+const JSON_OF_OURS: &[&str] = &[
+    "crates/watchbell-io/src/shared/json.rs",
+    // Questions and answers between the agent and its children.
+    "crates/watchbell-io/src/notify/template.rs",
+    // Rows that are picked out of a text without being kept.
+    "crates/watchbell-io/src/query/decode.rs",
+    "crates/watchbell-io/src/store/",
+    "crates/watchbell/src/",
+    "crates/watchbell-core/src/",
 ];
 
 /// What is looked up at every run and never gone through in order; its hash has no seed.
