@@ -2,11 +2,12 @@
 # make run      the same, and the agent on examples/tour
 # make test     everything: format, lints, tests, tidy
 # make deps     what the tests need beside Rust
+# make fuzz     fuzz every parser, for three quarters of an hour; needs nightly, or stable with RUSTC_BOOTSTRAP=1 (it sets that)
 # make bench    the benchmarks, with ratios to their references
 # make install  the release build, with manual pages, completions and the unit, below PREFIX
 # make deb      a Debian package, into target/debian
 
-.PHONY: build run test deps lint bench release install uninstall deb clean
+.PHONY: build run test deps lint fuzz bench release install uninstall deb clean
 
 TOUR_STATE ?= target/tour
 PREFIX ?= /usr/local
@@ -29,6 +30,10 @@ lint:
 
 deps:
 	tools/deps
+
+# Nightly, or stable with RUSTC_BOOTSTRAP=1, which it sets itself; see CONTRIBUTING.md.
+fuzz:
+	tools/fuzz
 
 bench:
 	tools/bench

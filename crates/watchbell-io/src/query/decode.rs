@@ -88,7 +88,7 @@ async fn apart<T: Send + 'static>(
 }
 
 /// Reads without a filter.
-fn decode(format: &RowFormat, bytes: &[u8], rows_max: usize) -> Result<Answer, String> {
+pub(super) fn decode(format: &RowFormat, bytes: &[u8], rows_max: usize) -> Result<Answer, String> {
     let bytes = without_mark(bytes);
     match (format, bytes.trim_ascii_start().first()) {
         (RowFormat::Json { .. }, _) | (RowFormat::Guess, Some(b'[' | b'{') | None) => json(bytes, rows_max),

@@ -27,7 +27,7 @@ use std::{
 };
 use tokio::{sync::Semaphore, time::Instant};
 use watchbell_core::{
-    config::{SourcePlace, SourcePolicy},
+    config::{RowFormat, SourcePlace, SourcePolicy},
     model::{Answer, Name},
 };
 
@@ -192,6 +192,21 @@ impl Source {
         }
         held.opened.clone()
     }
+}
+
+/// Reads rows that a web server or a command wrote: for fuzzing, which knows no source.
+///
+/// # Errors
+/// What is wrong, and where.
+#[doc(hidden)]
+pub fn read_rows(format: &RowFormat, bytes: &[u8], rows_max: usize) -> Result<Answer, String> {
+    decode::decode(format, bytes, rows_max)
+}
+
+/// Reads what a PostgreSQL server says: for fuzzing, which knows no server.
+#[doc(hidden)]
+pub fn read_postgres(bytes: &[u8]) {
+    postgres::read_messages(bytes);
 }
 
 /// The sources of a config, those that did not change taken over with their connections.

@@ -21,6 +21,7 @@ use std::{
 };
 use tokio::time::{Instant, timeout, timeout_at};
 use watchbell_core::{config::SourcePolicy, model::Answer};
+pub(super) use wire::read_messages;
 use wire::{Canceller, Complaint, Fault, Wire};
 
 /// One paragraph for the reference.

@@ -181,6 +181,17 @@ fn normal(record_type: RecordType, answer: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
+/// Reads a record as if it were a text: see [`super::read_answers`].
+pub(super) fn read_text(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    for kind in [RecordType::TXT, RecordType::MX] {
+        normal(kind, &text);
+    }
+    show_text(bytes);
+    drop(parse_name(&text));
+    drop(parse_server(&text));
+}
+
 /// What `dig` prints of a TXT record, `"one" "two"`, with its escapes (RFC 1035, 5.1: `\X` and `\DDD`): the bytes.
 /// `None` where it has no such form.
 fn quoted_strings(text: &str) -> Option<Vec<u8>> {

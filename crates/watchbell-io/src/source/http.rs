@@ -13,6 +13,7 @@ use crate::shared::{
     secret,
     tls::{self, TlsOptions},
 };
+pub(super) use answer::read_body;
 use answer::{Answer, Status};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http_body_util::{BodyExt, Full};

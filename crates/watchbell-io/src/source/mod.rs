@@ -60,6 +60,16 @@ pub struct Run<'a> {
 /// What the config of a check becomes.
 pub type Program = Arc<dyn Probe>;
 
+/// Reads what web and name servers answer: for fuzzing, which knows no server.
+#[doc(hidden)]
+pub fn read_answers(bytes: &[u8]) {
+    http::read_body(bytes);
+    dns::read_text(bytes);
+    drop(crate::shared::json::documents(bytes));
+    crate::shared::net::excerpt(bytes);
+    drop(crate::shared::net::Address::tcp(&String::from_utf8_lossy(bytes), None));
+}
+
 /// Every kind of check. A kind is one file here and one line in this list.
 pub const KINDS: &[Kind<Program>] = &[
     command::KIND,

@@ -298,6 +298,20 @@ async fn connect(
     Ok((Box::new(stream), Some(config)))
 }
 
+/// Reads messages until one is not whole or not right, and what each holds. A connection does so one by one.
+pub(in super::super) fn read_messages(bytes: &[u8]) {
+    let mut input = BytesMut::from(bytes);
+    let mut types = vec![25];
+    while let Ok(Some((tag, body))) = cut(&mut input) {
+        match tag {
+            b'T' => types = columns(body).map_or(types, |(_, types)| types),
+            b'D' => drop(row(body, &types)),
+            b'R' => drop(bounded_rounds(&body)),
+            _ => drop(failed(&body)),
+        }
+    }
+}
+
 /// The first whole message of what has come in.
 fn cut(input: &mut BytesMut) -> Result<Option<(u8, Bytes)>, Fault> {
     let Some(&[tag, a, b, c, d]) = input.first_chunk::<5>() else { return Ok(None) };

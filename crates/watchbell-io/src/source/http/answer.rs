@@ -109,6 +109,16 @@ fn charset_inside(body: &[u8]) -> Option<&'static Encoding> {
     })
 }
 
+/// Reads a body whose charset stands in its first line, as if it were a header's: see [`super::super::read_answers`].
+pub(in super::super) fn read_body(bytes: &[u8]) {
+    let (head, body) = bytes.split_at(bytes.iter().position(|b| *b == b'\n').unwrap_or_default());
+    let head = String::from_utf8_lossy(head);
+    let answer =
+        Answer { status: StatusCode::OK, body: body.to_vec(), cut: false, encoding: None, charset: charset(&head) };
+    answer.show(&answer.text(), DETAIL_CHARS_MAX);
+    drop(Status::parse(&head));
+}
+
 impl Wanted {
     /// Judges an answer, within the run's limit. `whence` is the request, for messages.
     pub(super) async fn judge(&self, answer: Answer, whence: &str, timeline: &Timeline, limit: Duration) -> Outcome {

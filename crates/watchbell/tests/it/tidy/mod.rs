@@ -304,7 +304,7 @@ fn dependencies(manifest: &str) -> Vec<String> {
 fn all_dependencies() -> Vec<String> {
     let manifests = source::files("crates").into_iter().filter(|p| p.ends_with("/Cargo.toml"));
     let mut all: Vec<String> = manifests.flat_map(|path| dependencies(&read(&path))).collect();
-    all.extend(dependencies(&read("Cargo.toml")));
+    all.extend(["Cargo.toml", "fuzz/Cargo.toml"].iter().flat_map(|path| dependencies(&read(path))));
     all.sort();
     all.dedup();
     all

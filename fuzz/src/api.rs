@@ -1,0 +1,1 @@
+../../crates/watchbell/src/api.rs

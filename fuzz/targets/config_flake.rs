@@ -1,0 +1,5 @@
+//! See `config_flake` in `fuzz/src/targets.rs`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| watchbell_fuzz::targets::run("config_flake", data));
