@@ -376,7 +376,8 @@ mod tests {
                 None,
                 "`host`: the environment variable `WATCHBELL_TEST_NOT_SET` is not set",
             ),
-            ("postgres://a@b", None, file("empty", " \n"), None, "`user` is empty"),
+            ("postgres://a@b", None, file("empty", " \n"), None, "`user`: the secret in `"),
+            ("postgres://a@b", None, plain(" "), None, "`user` is empty"),
         ] {
             let mut policy = super::super::testing::policy(url, None);
             if let SourcePlace::Url { login, .. } = &mut policy.place {
