@@ -6,7 +6,7 @@ use super::{
     keys::{AGENT_KEYS, HIDDEN_AGENT_KEYS, TOKEN_KEYS},
     reader::nearest,
     refs::Reference,
-    tree::{Span, Table, Value},
+    tree::{Entry, Node, Span, Table, Value},
 };
 use crate::model::Name;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
@@ -28,6 +28,8 @@ pub struct AgentSettings {
     pub listen: Option<String>,
     /// Who may call the HTTP API.
     pub tokens: Vec<Token>,
+    /// Nothing is answered over TCP without a token: `tokens` are written, however wrong. Closed when in doubt.
+    pub token_wanted: bool,
     /// Where the agent's own errors are reported to.
     pub sentry_dsn: Option<Secret>,
     /// The agent's own log.
@@ -134,22 +136,30 @@ pub struct LoadOptions {
     pub local_zone: TimeZone,
 }
 
+impl AgentSettings {
+    /// What holds where the config says nothing.
+    pub fn new(zone: TimeZone) -> AgentSettings {
+        AgentSettings {
+            state: STATE_DEFAULT.to_owned(),
+            listen: Some(LISTEN_DEFAULT.to_owned()),
+            tokens: Vec::new(),
+            token_wanted: false,
+            sentry_dsn: None,
+            log: LogSettings { format: LogFormat::Auto, level: "info", syslog: false, journald: false },
+            check_log: CheckLogSettings { size_max_bytes: 1_000_000, count: 3 },
+            credentials: None,
+            conf: Vec::new(),
+            zone,
+            metrics_log: None,
+        }
+    }
+}
+
 impl AgentState {
     pub(super) fn new(options: &LoadOptions) -> AgentState {
         AgentState {
             policy: AgentPolicy { name: Name::new(&options.default_agent_name), ..AgentPolicy::default() },
-            settings: AgentSettings {
-                state: STATE_DEFAULT.to_owned(),
-                listen: Some(LISTEN_DEFAULT.to_owned()),
-                tokens: Vec::new(),
-                sentry_dsn: None,
-                log: LogSettings { format: LogFormat::Auto, level: "info", syslog: false, journald: false },
-                check_log: CheckLogSettings { size_max_bytes: 1_000_000, count: 3 },
-                credentials: None,
-                conf: Vec::new(),
-                zone: options.local_zone.clone(),
-                metrics_log: None,
-            },
+            settings: AgentSettings::new(options.local_zone.clone()),
             notify: Vec::new(),
             on_result: Vec::new(),
             span: None,
@@ -183,6 +193,7 @@ pub(super) fn read(table: &Table, old: bool, options: &LoadOptions, problems: &m
     read_policy(&mut reader, &mut state);
     read_settings(&mut reader, &mut state.settings, options);
     read_tokens(&mut reader, &mut state.settings.tokens);
+    state.settings.token_wanted = table.entries.iter().any(|entry| means(&entry.key, "tokens"));
     read_listen(&mut reader, &mut state.settings);
     reader.finish();
     state
@@ -314,10 +325,49 @@ fn from_hex(text: &str) -> Option<[u8; 32]> {
     Some(bytes)
 }
 
+/// Whether a key is this one of `[agent]`, or is none and looks most like it.
+fn means(key: &str, wanted: &str) -> bool {
+    let mut known = AGENT_KEYS.iter().chain(HIDDEN_AGENT_KEYS).map(|known| known.name);
+    if known.any(|known| known == key) {
+        return key == wanted;
+    }
+    let small = key.to_ascii_lowercase();
+    small.contains(wanted.trim_end_matches('s')) || nearest(&small, AGENT_KEYS.iter().map(|k| k.name)) == Some(wanted)
+}
+
+/// Whether somebody meant to write `tokens` where they are not read: beside `[agent]`, below another section's head, or
+/// in a section that is none.
+pub(super) fn strays(tree: &Table) -> bool {
+    let is_token = |node: &Node| matches!(&node.value, Value::Table(table) if table.get("sha256").is_some());
+    let are_tokens = |value: &Value| match value {
+        Value::Array(nodes) => nodes.iter().any(is_token),
+        Value::Table(table) => table.get("sha256").is_some(),
+        _ => false,
+    };
+    tree.entries.iter().any(|entry| {
+        let section_is_off = entry.key != "agent" && nearest(&entry.key, ["agent"].into_iter()).is_some();
+        match &entry.value.value {
+            _ if means(&entry.key, "tokens") => true,
+            Value::Table(table) => {
+                let keys = || table.entries.iter();
+                let deep =
+                    |table: &Table| table.entries.iter().any(|e| means(&e.key, "tokens") && are_tokens(&e.value.value));
+                let below = |e: &Entry| matches!(&e.value.value, Value::Table(table) if deep(table));
+                section_is_off && keys().any(|e| means(&e.key, "tokens")) || deep(table) || keys().any(below)
+            }
+            _ => false,
+        }
+    })
+}
+
 fn read_listen(reader: &mut Reader<'_>, settings: &mut AgentSettings) {
+    if !reader.keys().any(|key| means(key, "listen")) {
+        return;
+    }
+    // What can't be read opens nothing: the default may be more than was meant.
+    settings.listen = None;
     let Some(text) = reader.has("listen").then(|| reader.require_string("listen")).flatten() else { return };
     if text == "off" {
-        settings.listen = None;
         return;
     }
     let address = match text.strip_prefix("localhost:") {
@@ -329,7 +379,7 @@ fn read_listen(reader: &mut Reader<'_>, settings: &mut AgentSettings) {
             let problem = reader.error("listen", format!("`listen` is not an address and a port: {text:?}"));
             problem.hint("write it as \"127.0.0.1:7878\", \"[::1]:7878\" or \"off\"");
         }
-        Ok(address) if !address.ip().is_loopback() && settings.tokens.is_empty() => {
+        Ok(address) if !address.ip().is_loopback() && !settings.token_wanted => {
             let problem =
                 reader.error("listen", format!("`{text}` can be reached from outside, and there are no `tokens`"));
             problem.hint("add what `watchbell token new` prints, or listen on 127.0.0.1");
@@ -416,6 +466,26 @@ fn set<T>(target: &mut T, value: Option<T>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_that_are_meant() {
+        for (key, tokens, listen) in [
+            ("tokens", true, false),
+            ("token", true, false),
+            ("Tokens", true, false),
+            ("tokns", true, false),
+            ("api_tokens", true, false),
+            ("listen", false, true),
+            ("lisen", false, true),
+            ("Listen", false, true),
+            ("listen_on", false, true),
+            ("name", false, false),
+            ("notify", false, false),
+            ("zzz", false, false),
+        ] {
+            assert_eq!((means(key, "tokens"), means(key, "listen")), (tokens, listen), "{key}");
+        }
+    }
 
     /// S3.14: errors at start-up go to Sentry too, that of an agent file that is broken elsewhere among them.
     #[test]

@@ -232,6 +232,9 @@ impl<P: Clone, N: Clone> Config<P, N> {
             None => AgentState::new(&self.options),
             Some(table) => agent::read(&table, old, &self.options, &mut problems),
         };
+        // Where a file can't be read, nobody knows whether it has tokens.
+        let unseen = |text: &Parsed| text.tree.as_ref().is_none_or(|tree| agent::strays(tree) || no_table(tree));
+        state.settings.token_wanted |= unseen(parsed) || beside.is_some_and(unseen);
         state.flakes = match tree.get("flakes") {
             Some(entry) => {
                 self.read_flakes(entry, &state, &parsed.problems).unwrap_or_else(|| self.agent.flakes.clone())
@@ -255,8 +258,14 @@ impl<P: Clone, N: Clone> Config<P, N> {
                 self.agent = state;
                 self.agent_good = true;
             }
-            None if !self.agent_good => self.agent = AgentState::new(&self.options),
-            _ => {}
+            None if !self.agent_good => {
+                self.agent = AgentState::new(&self.options);
+                // It may have tokens, for all that can be seen of it.
+                self.agent.settings.token_wanted = true;
+            }
+            // The tokens of before still do, if there were any.
+            Some(state) => self.agent.settings.token_wanted |= state.settings.token_wanted,
+            None => {}
         }
         problems
     }
@@ -361,6 +370,11 @@ fn agent_table(tree: &Table) -> Option<&Table> {
         Value::Table(table) => Some(table),
         _ => None,
     }
+}
+
+/// Whether `agent` is something else than a table.
+fn no_table(tree: &Table) -> bool {
+    tree.get("agent").is_some() && agent_table(tree).is_none()
 }
 
 /// Problems of the second of two files as those of a file that is read alone.

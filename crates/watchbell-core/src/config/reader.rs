@@ -64,6 +64,11 @@ impl<'a> Reader<'a> {
         self.entry(key).is_some()
     }
 
+    /// All keys that are written, known or not.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.table.entries.iter().map(|entry| entry.key.as_str())
+    }
+
     /// Where a key's value stands; the table itself if it is missing.
     pub fn span(&self, key: &str) -> Span {
         self.table.get(key).map_or(self.table.span, |e| e.value.span)

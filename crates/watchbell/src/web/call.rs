@@ -29,10 +29,10 @@ use watchbell_io::store::{Journal, StoreError};
 
 /// A look at the world may wait this long for the engine.
 const LOOK_WITHIN: Duration = Duration::from_secs(5);
-/// Queries of the journal that may run at a time; more wait.
+/// Queries of the journal, and other long answers, that may be made at a time; more wait.
 pub const JOURNAL_READERS_MAX: usize = 4;
-/// A query of the journal may wait and run this long.
-const JOURNAL_WITHIN: Duration = Duration::from_secs(20);
+/// A query of the journal, or another long answer, may wait and run this long.
+const READ_WITHIN: Duration = Duration::from_secs(20);
 
 /// What all requests share.
 pub struct Shared {
@@ -177,6 +177,30 @@ impl Call {
         }
     }
 
+    /// Does what may take long on a thread that may wait, and not at once with too much of its kind: the runtime's
+    /// threads run checks and the engine.
+    ///
+    /// # Errors
+    /// 503: it takes too long, or too many ask.
+    pub async fn apart<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let readers = self.shared.readers.clone();
+        let work = async move {
+            let place = readers.acquire_owned().await.map_err(|_| ApiError::unavailable("the agent is ending"))?;
+            let task = tokio::task::spawn_blocking(move || {
+                let _place = place;
+                work()
+            });
+            task.await.unwrap_or_else(|_| Err(ApiError::unavailable("reading failed")))
+        };
+        tokio::time::timeout(READ_WITHIN, work).await.unwrap_or_else(|_| {
+            let error = format!("the answer takes longer than {READ_WITHIN:?}");
+            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error, "ask for less: a shorter time, a name"))
+        })
+    }
+
     /// Reads the journal, on a thread that may wait.
     ///
     /// # Errors
@@ -186,27 +210,15 @@ impl Call {
         _: &Permit<Read>,
         read: impl FnOnce(&Journal) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let (state, readers) = (self.shared.agent.state.clone(), self.shared.readers.clone());
-        let work = async move {
-            let place = readers.acquire_owned().await.map_err(|_| ApiError::unavailable("the agent is ending"))?;
-            let task = tokio::task::spawn_blocking(move || {
-                let _place = place;
-                read(&Journal::open(&state)?)
-            });
-            match task.await {
-                Ok(Ok(value)) => Ok(value),
-                Ok(Err(error)) => Err(ApiError::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    format!("the journal can't be read: {error}"),
-                    error.hint(),
-                )),
-                Err(_) => Err(ApiError::unavailable("reading the journal failed")),
-            }
-        };
-        tokio::time::timeout(JOURNAL_WITHIN, work).await.unwrap_or_else(|_| {
-            let error = format!("reading the journal takes longer than {JOURNAL_WITHIN:?}");
-            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error, "ask for less: a shorter time, a name"))
+        let state = self.shared.agent.state.clone();
+        let work = move || read(&Journal::open(&state)?);
+        self.apart(move || {
+            work().map_err(|error: StoreError| {
+                let said = format!("the journal can't be read: {error}");
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, said, error.hint())
+            })
         })
+        .await
     }
 }
 

@@ -1,11 +1,12 @@
 //! Who may do what. A [`Permit`] is the proof: whoever reads or changes anything asks for one as an argument,
 //! and only this file makes them.
 //!
-//! Whoever can open the unix socket may do everything: its mode says who that is. On TCP a token is needed;
-//! on loopback, as long as the config has no tokens, none is. A web page must not use a browser on this host as
-//! its hands: where no token is needed the `Host` must be one of ours (so that a name that was made to point here
-//! does not do), and a request that changes something must not come from another origin; its body must be JSON
-//! in any case (which a page of another origin can't send unasked). Where a token is needed, no page has it.
+//! Whoever can open the unix socket may do everything: its mode says who that is. On TCP a token is needed. On loopback,
+//! as long as nobody wrote `tokens`, everybody on this host may look and report, and nobody may operate: any user can
+//! connect there. A web page must not use a browser on this host as its hands: where no token is needed the `Host` must
+//! be one of ours (so that a name that was made to point here does not do), and a request that changes something must
+//! not come from another origin (another port is one); its body must be JSON in any case (which a page of another
+//! origin can't send unasked). Where a token is needed, no page has it.
 
 use super::{
     call::Call,
@@ -17,7 +18,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use sha2::{Digest, Sha256};
 use std::{marker::PhantomData, net::IpAddr, time::Duration};
 use watchbell_core::{
-    config::{Scope, Token},
+    config::{AgentSettings, Scope, Token},
     model::Name,
 };
 
@@ -77,7 +78,7 @@ impl<S: Grants> Permit<S> {
     /// 401 without a token that is known, 403 where it is not for this.
     pub fn of(call: &Call) -> Result<Permit<S>, ApiError> {
         let settings = call.shared.agent.settings();
-        let token = authorise(call.door, &settings.settings.tokens, &call.headers, S::SCOPE)?;
+        let token = authorise(call.door, &settings.settings, &call.headers, S::SCOPE)?;
         Ok(Permit { token, scope: PhantomData })
     }
 
@@ -105,20 +106,45 @@ impl Permit<Ingest> {
 /// # Errors
 /// 403 and what to do.
 pub fn keep_images_out(call: &Call) -> Result<(), ApiError> {
-    match call.headers.get("sec-fetch-site").map(|site| site.as_bytes()) {
-        None | Some(b"none" | b"same-origin") => Ok(()),
-        Some(_) => {
+    match crossing(call) {
+        None => Ok(()),
+        Some(site) => {
             let hint = "ask without a browser, or by the check's `ping_key`";
-            Err(ApiError::new(StatusCode::FORBIDDEN, "a page of another origin may not do this", hint))
+            Err(ApiError::new(
+                StatusCode::FORBIDDEN,
+                format!("a page of another origin ({site}) may not do this"),
+                hint,
+            ))
         }
     }
 }
 
-fn authorise(door: Door, tokens: &[Token], headers: &HeaderMap, scope: Scope) -> Result<Option<String>, ApiError> {
-    match door {
-        Door::Socket => return Ok(None),
-        Door::Tcp { loopback: true } if tokens.is_empty() => return Ok(None),
-        Door::Tcp { .. } => {}
+/// What a browser says of the page that asks (Fetch Metadata), where that is not one of the agent's own.
+fn crossing(call: &Call) -> Option<&str> {
+    let mut said = call.headers.get_all("sec-fetch-site").iter().map(|site| site.to_str().unwrap_or_default());
+    said.find(|site| !matches!(*site, "same-origin" | "none"))
+}
+
+fn authorise(
+    door: Door,
+    settings: &AgentSettings,
+    headers: &HeaderMap,
+    scope: Scope,
+) -> Result<Option<String>, ApiError> {
+    match (door, scope) {
+        (Door::Socket, _) => return Ok(None),
+        (Door::Tcp { loopback: true }, Scope::Read | Scope::Ingest) if !settings.token_wanted => return Ok(None),
+        (Door::Tcp { loopback: true }, Scope::Operate) if !settings.token_wanted => {
+            let hint = "use the agent's socket, as the commands do (`watchbell squelch`, `ack`, `run`), or give the agent \
+                        `tokens`: `watchbell token new` makes one";
+            return Err(ApiError::new(StatusCode::UNAUTHORIZED, "over TCP this needs a token", hint));
+        }
+        (Door::Tcp { .. }, _) => {}
+    }
+    let tokens = &settings.tokens;
+    if tokens.is_empty() {
+        let hint = "`watchbell validate` says what is wrong with `tokens`; the agent's socket answers meanwhile";
+        return Err(ApiError::new(StatusCode::UNAUTHORIZED, "a token is needed, and the config has none", hint));
     }
     let hint = "send it as `Authorization: Bearer TOKEN`; `watchbell token new` makes one";
     let Some(shown) = bearer(headers) else {
@@ -194,12 +220,12 @@ fn same(a: &[u8; 32], b: &[u8; 32]) -> bool {
 /// 403 and what to do.
 pub fn keep_pages_out(call: &Call) -> Result<(), ApiError> {
     let settings = call.shared.agent.settings();
-    if call.door != (Door::Tcp { loopback: true }) || !settings.settings.tokens.is_empty() {
+    if call.door != (Door::Tcp { loopback: true }) || settings.settings.token_wanted {
         return Ok(());
     }
-    let ours = |host: &str| is_ours(host, &settings.name);
-    let host = host_of(&call.uri, &call.headers)?;
-    if !ours(&host) {
+    let asked = host_of(&call.uri, &call.headers)?;
+    let host = bare(&asked);
+    if !is_ours(host, &settings.name) {
         return Err(ApiError::new(
             StatusCode::FORBIDDEN,
             format!("`{host}` is not a name of this host"),
@@ -209,25 +235,22 @@ pub fn keep_pages_out(call: &Call) -> Result<(), ApiError> {
     if matches!(call.method, Method::GET | Method::HEAD) {
         return Ok(());
     }
-    // Absent where no browser asks; `null` where it does not want to say.
-    let Some(origin) = call.headers.get(header::ORIGIN) else { return Ok(()) };
-    let origin = origin.to_str().unwrap_or_default();
-    let from = origin.parse::<Uri>().ok().and_then(|uri| uri.authority().cloned());
-    if from.is_some_and(|from| ours(bare(from.as_str()))) {
-        return Ok(());
-    }
+    // Absent where no browser asks; `null` where it does not want to say. Another port is another origin.
+    let mut said = call.headers.get_all(header::ORIGIN).iter().map(|origin| origin.to_str().unwrap_or_default());
+    let foreign = said.find(|origin| !origin.eq_ignore_ascii_case(&format!("http://{asked}")));
+    let Some(origin) = foreign.or_else(|| crossing(call)) else { return Ok(()) };
     let error = format!("a page of `{origin}` may not do this");
     Err(ApiError::new(StatusCode::FORBIDDEN, error, "ask from the agent's own pages, or without a browser"))
 }
 
-/// The host that the request is for, without its port.
+/// The host that the request is for, with its port.
 fn host_of(uri: &Uri, headers: &HeaderMap) -> Result<String, ApiError> {
     if let Some(authority) = uri.authority() {
-        return Ok(bare(authority.as_str()).to_ascii_lowercase());
+        return Ok(authority.as_str().to_ascii_lowercase());
     }
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next().map(|h| h.to_str()), hosts.next()) {
-        (Some(Ok(host)), None) => Ok(bare(host).to_ascii_lowercase()),
+        (Some(Ok(host)), None) => Ok(host.to_ascii_lowercase()),
         _ => Err(ApiError::bad("the request has no one `Host` header", "send one, with the agent's address")),
     }
 }
@@ -268,7 +291,10 @@ mod tests {
         let long = format!("Bearer {}", "x".repeat(TOKEN_BYTES_MAX + 1));
         for (door, tokens, shown, scope, expect) in [
             (Door::Socket, &tokens[..], "", Scope::Operate, "somebody"),
-            (inside, &[], "", Scope::Operate, "somebody"),
+            (inside, &[], "", Scope::Operate, "401"),
+            (inside, &[], "Bearer o", Scope::Operate, "401"),
+            (inside, &[], "", Scope::Read, "somebody"),
+            (inside, &[], "", Scope::Ingest, "somebody"),
             (outside, &[], "", Scope::Read, "401"),
             (outside, &[], "Bearer r", Scope::Read, "401"),
             (inside, &tokens, "", Scope::Read, "401"),
@@ -290,11 +316,30 @@ mod tests {
             if !shown.is_empty() {
                 headers.insert(header::AUTHORIZATION, shown.parse().unwrap());
             }
-            let got = match authorise(door, tokens, &headers, scope) {
+            let got = match authorise(door, &settings(tokens, !tokens.is_empty()), &headers, scope) {
                 Ok(name) => name.unwrap_or_else(|| "somebody".into()),
                 Err(error) => error.status.as_u16().to_string(),
             };
             assert_eq!(got, expect, "{door:?} {shown:?} {scope:?}");
+        }
+    }
+
+    fn settings(tokens: &[Token], token_wanted: bool) -> AgentSettings {
+        AgentSettings { tokens: tokens.to_vec(), token_wanted, ..AgentSettings::new(jiff::tz::TimeZone::UTC) }
+    }
+
+    /// Tokens that were written and can't be read let nobody in but at the socket.
+    #[test]
+    fn tokens_that_can_not_be_read() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, "Bearer r".parse().unwrap());
+        let settings = settings(&[], true);
+        for scope in [Scope::Read, Scope::Operate, Scope::Ingest] {
+            for loopback in [true, false] {
+                let error = authorise(Door::Tcp { loopback }, &settings, &headers, scope).unwrap_err();
+                assert_eq!(error.status, StatusCode::UNAUTHORIZED, "{scope:?} {loopback}");
+            }
+            assert!(authorise(Door::Socket, &settings, &headers, scope).is_ok());
         }
     }
 

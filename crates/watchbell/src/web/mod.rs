@@ -206,7 +206,7 @@ async fn listen_tcp(agent: &Agent) -> Result<Option<(TcpListener, SocketAddr)>, 
     let Some(wanted) = &config.settings.listen else { return Ok(None) };
     let address: SocketAddr =
         wanted.parse().map_err(|_| format!("`listen` is not an address and a port: `{wanted}`"))?;
-    if !address.ip().is_loopback() && config.settings.tokens.is_empty() {
+    if !address.ip().is_loopback() && !config.settings.token_wanted {
         return Err(format!(
             "`{wanted}` can be reached from outside, and there are no `tokens`\nhint: add what `watchbell token new` \
              prints, or listen on 127.0.0.1"

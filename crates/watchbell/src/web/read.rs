@@ -228,7 +228,8 @@ pub async fn notifiers(call: Call, permit: Permit<Read>) -> Answer {
 
 /// What is wrong with the config.
 pub async fn problems(call: Call, _: Permit<Read>) -> Answer {
-    ok(&view::problems(&call.shared.agent.settings().problems))
+    let config = call.shared.agent.settings();
+    call.apart(move || ok(&view::problems(&config.problems))).await
 }
 
 /// The stream.

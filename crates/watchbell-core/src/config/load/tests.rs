@@ -503,6 +503,42 @@ fn agent_settings() {
     assert_eq!(agent.zone.iana_name(), Some("Europe/Berlin"));
 }
 
+/// A mistake closes doors and opens none: whoever wrote `tokens`, however wrong, wants them, and a `listen` that can't be
+/// read listens nowhere.
+#[test]
+fn a_mistake_opens_nothing() {
+    let hash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let token = format!("{{ name = \"t\", sha256 = \"{hash}\" }}");
+    let short = format!("{{ name = \"t\", sha256 = \"{}\" }}", &hash[1..]);
+    let default = Some("127.0.0.1:7878");
+    let agent = |keys: String| format!("[agent]\nnotify = \"ops\"\n{keys}\n[notify.ops]\nkind = \"note\"\n");
+    for (text, wanted, listen) in [
+        (agent(String::new()), false, default),
+        (agent(format!("tokens = [{token}]")), true, default),
+        (agent(format!("tokens = [{short}]")), true, default),
+        (agent(format!("token = [{token}]")), true, default),
+        (agent(format!("tokens = {token}")), true, default),
+        (agent("tokens = \"secret\"".into()), true, default),
+        (agent("tokens = []".into()), true, default),
+        (agent("tokens = [{ sha256 = 3 }, 4]".into()), true, default),
+        (agent(format!("[[agent.token]]\nname = \"t\"\nsha256 = \"{hash}\"")), true, default),
+        (format!("tokens = [{token}]\n{}", agent(String::new())), true, default),
+        (format!("{}tokens = [{token}]\n", agent(String::new())), true, default),
+        (format!("[agnt]\ntokens = [{token}]\n"), true, default),
+        ("agent = 3\n".into(), true, default),
+        (agent("tokens = [".into()), true, default),
+        (agent("listen = \"off\"".into()), false, None),
+        (agent("listen = \"of\"".into()), false, None),
+        (agent("listen = false".into()), false, None),
+        (agent("lisen = \"off\"".into()), false, None),
+        (agent("listen = \"0.0.0.0:80\"".into()), false, None),
+        (agent(format!("listen = \"0.0.0.0:80\"\ntokens = [{short}]")), true, Some("0.0.0.0:80")),
+    ] {
+        let loaded = load(&[("watchbell.toml", &text)]);
+        assert_eq!((loaded.agent.token_wanted, loaded.agent.listen.as_deref()), (wanted, listen), "{text}");
+    }
+}
+
 /// A reload with a bad `[agent]` changes nothing of the agent; one with another name renames every check.
 #[test]
 fn the_agent_over_reloads() {

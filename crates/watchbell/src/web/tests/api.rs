@@ -476,9 +476,9 @@ async fn pages_of_others_are_kept_out() {
     let port = address.rsplit(':').next().unwrap();
     let (local, evil) = (format!("localhost:{port}"), format!("evil.example.com:{port}"));
     for (method, host, origin, status) in [
-        (Method::GET, address.clone(), "", 200),
-        (Method::GET, local.clone(), "", 200),
-        (Method::GET, "h".to_owned(), "", 200),
+        (Method::GET, address.clone(), "", 405),
+        (Method::GET, local.clone(), "", 405),
+        (Method::GET, "h".to_owned(), "", 405),
         (Method::GET, evil.clone(), "", 403),
         (Method::GET, evil.clone(), "http://evil.example.com", 403),
         (Method::POST, address.clone(), "", 200),
@@ -486,12 +486,16 @@ async fn pages_of_others_are_kept_out() {
         (Method::POST, local.clone(), &format!("http://{local}"), 200),
         (Method::POST, address.clone(), "http://evil.example.com", 403),
         (Method::POST, address.clone(), "null", 403),
+        (Method::POST, address.clone(), "http://127.0.0.1:1", 403),
+        (Method::POST, address.clone(), "http://127.0.0.1", 403),
+        (Method::POST, local.clone(), &format!("http://{address}"), 403),
+        (Method::POST, local.clone(), &format!("https://{local}"), 403),
         (Method::POST, evil.clone(), "", 403),
         (Method::POST, evil.clone(), &format!("http://{evil}"), 403),
     ] {
-        let mut request = rig.over_tcp(method.clone(), path::SQUELCHES).header("host", &host);
+        let mut request = rig.over_tcp(method.clone(), path::MESSAGES).header("host", &host);
         if method == Method::POST {
-            request = request.json(&json!({"regex": "a", "reason": "r"}));
+            request = request.json(&json!({"name": "a", "text": "b"}));
         }
         if !origin.is_empty() {
             request = request.header("origin", origin);
@@ -500,6 +504,30 @@ async fn pages_of_others_are_kept_out() {
         assert_eq!(got, status, "{method} {host} {origin}: {answer}");
     }
     rig.end().await;
+}
+
+/// Over TCP without tokens everybody on the host looks and reports, and nobody operates; the socket does it all. With
+/// tokens that can't be read TCP answers nothing.
+#[tokio::test]
+async fn tcp_without_tokens_does_not_operate() {
+    for (line, looks, operates) in [("", true, false), ("tokens = [{ name = \"a\", sha256 = \"12\" }]", false, false)] {
+        let rig = Rig::with(line, SHOP, Limits::default()).await;
+        for route in ROUTES {
+            let (method, may) = match (&route.verb, &route.handler) {
+                (_, Handler::Open(_)) if route.path == path::PING => (Method::POST, looks),
+                (_, Handler::Open(_)) => (Method::GET, true),
+                (Verb::Get, _) => (Method::GET, looks),
+                (_, Handler::Ingest(_)) => (Method::POST, looks),
+                (Verb::Post, _) => (Method::POST, operates),
+                (Verb::Delete, _) => (Method::DELETE, operates),
+            };
+            let status = rig.over_tcp(method.clone(), route.path).send().await.unwrap().status().as_u16();
+            assert_eq!(status != 401, may, "{line} {}: {status}", route.path);
+            let status = rig.socket(method, route.path).send().await.unwrap().status().as_u16();
+            assert!(status != 401 && status != 403, "{line} {}: {status}", route.path);
+        }
+        rig.end().await;
+    }
 }
 
 /// While the store fails, what would have to be stored is refused with a time to come back, and what is known can

@@ -64,7 +64,7 @@ async fn what_is_too_long_or_too_slow_is_refused() {
         (format!("GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "y".repeat(70_000)), "4"),
         (format!("{post}content-length: 2001\r\n\r\n{}", " ".repeat(2001)), "413"),
         (format!("{post}transfer-encoding: chunked\r\n\r\n7d1\r\n{}\r\n0\r\n\r\n", " ".repeat(2001)), "413"),
-        (format!("{post}content-length: 50\r\n\r\n{{\"regex\":"), "408"),
+        (format!("{post}content-length: 50\r\n\r\n{{\"name\":"), "408"),
         ("GET / HTTP/1.1\r\nconnection: close\r\n\r\n".to_owned(), "400"),
         ("GET / HTTP/1.1\r\nhost: a\r\nhost: localhost\r\nconnection: close\r\n\r\n".to_owned(), "400"),
         ("nonsense\r\n\r\n".to_owned(), "400"),
@@ -141,10 +141,10 @@ async fn connections_have_an_age() {
 async fn ending_is_orderly() {
     let mut rig = Rig::with("", SHOP, Limits { body_within: Duration::from_secs(5), ..tight() }).await;
     let mut stream = connect(&rig).await;
-    let body = json!({"regex": "zzz", "reason": "r"}).to_string();
+    let body = json!({"name": "a", "text": "b"}).to_string();
     let head = format!(
         "POST {} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-        path::SQUELCHES,
+        path::MESSAGES,
         body.len()
     );
     stream.write_all(head.as_bytes()).await.unwrap();
