@@ -54,7 +54,7 @@ async fn raw(rig: &Rig, text: &str) -> String {
 #[tokio::test]
 async fn what_is_too_long_or_too_slow_is_refused() {
     let rig = Rig::with("", SHOP, tight()).await;
-    let post = "POST /api/v1/squelches HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+    let post = "POST /api/v1/messages HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
                 content-type: application/json\r\n";
     let many: String = (0..20).map(|n| format!("x-{n}: y\r\n")).collect();
     for (text, status) in [
