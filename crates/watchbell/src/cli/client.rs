@@ -14,7 +14,7 @@ use crate::{
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     io::ErrorKind,
-    os::unix::net::UnixStream,
+    os::unix::{fs::MetadataExt, net::UnixStream},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -135,7 +135,7 @@ impl Client {
                 return Ok(None);
             }
             Err(error) => {
-                let hint = "call it as the agent's user, a member of its group, or root";
+                let hint = who_may(&socket);
                 return Err(Trouble::Failed(format!("can't use `{}`: {error}\nhint: {hint}", socket.display())));
             }
         }
@@ -291,6 +291,33 @@ fn whole(error: &reqwest::Error) -> String {
     text
 }
 
+/// Who may use an agent's socket: whoever owns its folder, and the folder's group where that is let in. Where the folder
+/// can't be seen either, the one that hides it says it.
+fn who_may(socket: &Path) -> String {
+    let seen = socket.ancestors().skip(1).find_map(|path| std::fs::metadata(path).ok());
+    let Some(seen) = seen else { return "call it as the agent's user, a member of its group, or root".to_owned() };
+    let named = |file: &str, id: u32| name_in(file, &id.to_string());
+    let user = named("/etc/passwd", seen.uid()).unwrap_or_else(|| seen.uid().to_string());
+    if seen.gid() == 0 || seen.mode() & 0o010 == 0 {
+        return format!("call it as root or as `{user}`");
+    }
+    let group = named("/etc/group", seen.gid()).unwrap_or_else(|| seen.gid().to_string());
+    format!(
+        "call it as root, as `{user}`, or as a member of the group `{group}` (root adds one by `usermod -aG {group} NAME`; \
+         it counts from the next login on)"
+    )
+}
+
+/// The name of an id in a file like `/etc/passwd`.
+fn name_in(file: &str, id: &str) -> Option<String> {
+    let lines = std::fs::read_to_string(file).unwrap_or_default();
+    lines.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == id).then(|| name.to_owned())
+    })
+}
+
 /// Who calls, for squelches and acknowledgements: the user, and where that is root the one who became root.
 pub fn who() -> String {
     let uid = rustix::process::getuid();
@@ -301,11 +328,5 @@ pub fn who() -> String {
         return user;
     }
     let id = uid.as_raw().to_string();
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let name = passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)? == id).then(|| name.to_owned())
-    });
-    name.or_else(|| variable("USER")).unwrap_or_else(|| format!("user {id}"))
+    name_in("/etc/passwd", &id).or_else(|| variable("USER")).unwrap_or_else(|| format!("user {id}"))
 }
