@@ -349,7 +349,8 @@ impl Step<'_> {
             self.touch(RowKey::Past(name));
         }
         self.purge_unreachable();
-        let given_up = self.world.state.notifiers.values().any(|n| n.given_up > 0 || n.untold.is_some());
+        let given_up =
+            self.world.state.notifiers.values().any(|n| n.given_up > 0 || n.untold.is_some() || !n.refusing.is_empty());
         if given_up || !self.world.state.past.is_empty() {
             self.world.derived.timers.set(Timer::Purge, Some(now + PURGE_EVERY));
         }

@@ -297,7 +297,8 @@ impl Step<'_> {
         }
         let now = self.now;
         let state = self.world.state.notifiers.entry(delivery.notifier.clone()).or_default();
-        let failed_before = state.failures > 0 || state.given_up > 0;
+        let refused_before = state.refusing.remove(&delivery.target).is_some();
+        let failed_before = state.failures > 0 || state.given_up > 0 || refused_before;
         let is_due = |at: &mut Timestamp| state.failures > 0 || *at + TOLD_AGAIN_AFTER <= now;
         let tell_again = state.untold.take_if(is_due).is_some();
         state.delivered += 1;

@@ -1,6 +1,11 @@
 //! Adopting a config: at start and at a reload, policy and state are compared. State is keyed by full name.
 
-use super::{Step, derived::Timer, operator::squelch_wakes, world::RowKey};
+use super::{
+    Step,
+    derived::Timer,
+    operator::squelch_wakes,
+    world::{RowKey, ToldKey},
+};
 use crate::{
     config::{CheckPolicy, Policy},
     model::{EventKind, EventState, Finding, Name, Severity},
@@ -45,6 +50,7 @@ impl Step<'_> {
             });
         }
         self.restore_timers();
+        self.target_told();
         self.reconcile_told();
         self.wake_outbox();
     }
@@ -65,6 +71,22 @@ impl Step<'_> {
         }
         if !self.world.state.past.is_empty() {
             derived.timers.set(Timer::Purge, Some(self.now));
+        }
+    }
+
+    /// What was told of a notifier as a whole, which has targets now, each of its targets was told.
+    fn target_told(&mut self) {
+        let policy = self.world.policy.clone();
+        let targets = |key: &ToldKey| policy.notifiers.get(&key.notifier).map_or(&[][..], |n| &n.targets);
+        let whole = self.world.state.told.iter().filter(|(k, _)| k.target.is_empty() && !targets(k).is_empty());
+        for (key, told) in whole.map(|(k, t)| (k.clone(), t.clone())).collect::<Vec<_>>() {
+            self.world.state.told.remove(&key);
+            self.touch(RowKey::Told(key.clone()));
+            for target in targets(&key) {
+                let key = ToldKey { target: target.clone(), ..key.clone() };
+                self.world.state.told.entry(key.clone()).or_insert_with(|| told.clone());
+                self.touch(RowKey::Told(key));
+            }
         }
     }
 
@@ -109,6 +131,7 @@ impl Step<'_> {
         self.config_faults();
         // Their hours are in the agent's zone.
         self.restore_timers();
+        self.target_told();
         self.reconcile_told();
         self.wake_outbox();
     }

@@ -12,12 +12,14 @@ use super::{
 use crate::{
     config::NotifierPolicy,
     model::{Action, Delivery, Failure, Finding, Name, Severity, Verdict},
-    state::outbox::{Ends, Merged, NotifierState, Open, Queued, RETRY_AFTER_MAX, backoff},
+    state::outbox::{Ends, Merged, NotifierState, Open, Queued, RETRY_AFTER_MAX, Refusing, backoff},
 };
 use std::time::Duration;
 
 /// So many that are too old are given up at a time; the next try that fails gives up more.
 const GIVEN_UP_AT_ONCE_MAX: usize = 1_000;
+/// So many of what waits last for a notifier are looked at before one more is handed to it.
+const HANDED_LOOK_MAX: usize = 200;
 /// Tries in a row that fail before the agent says so by `AGENT#alerts`.
 const FAILURES_TOLD: u32 = 3;
 /// What was told and can't be ended is remembered for this long.
@@ -90,8 +92,25 @@ impl Step<'_> {
             stored.not_before = not_before;
         }
         self.touch(RowKey::Outbox(id));
+        if queued.failures + 1 >= FAILURES_TOLD {
+            self.note_refusing(&queued.delivery, reason);
+        }
         let text = format!("try {} failed, again at {not_before}: {reason}", queued.failures + 1);
         self.decide_on(&queued.delivery, queued.episode, "outbox", Verdict::Hold, text);
+    }
+
+    /// One of several targets takes nothing, which says nothing about the others. Whether it is one of several.
+    fn note_refusing(&mut self, delivery: &Delivery, reason: &str) -> bool {
+        let policy = self.world.policy.notifiers.get(&delivery.notifier);
+        if policy.is_none_or(|n| n.targets.len() < 2 || !n.targets.contains(&delivery.target)) {
+            return false;
+        }
+        let state = self.world.state.notifiers.entry(delivery.notifier.clone()).or_default();
+        let since = state.refusing.get(&delivery.target).map_or(self.now, |r| r.since);
+        state.refusing.insert(delivery.target.clone(), Refusing { since, reason: reason.to_owned() });
+        self.touch(RowKey::Notifier(delivery.notifier.clone()));
+        self.world.derived.timers.set_earlier(Timer::Purge, self.now + PURGE_EVERY);
+        true
     }
 
     /// Keeps count of a notifier's failures. A delivery that is refused for good says nothing about the others.
@@ -118,8 +137,9 @@ impl Step<'_> {
         let notifier = delivery.notifier.clone();
         if self.world.policy.notifiers.contains_key(&notifier) {
             let now = self.now;
+            let one_of_several = self.note_refusing(&queued.delivery, why);
             let state = self.world.state.notifiers.entry(notifier.clone()).or_default();
-            state.given_up += 1;
+            state.given_up += u64::from(!one_of_several);
             if matches!(delivery.action, Action::Trigger | Action::Resolve | Action::Digest) {
                 state.untold.get_or_insert(now);
             }
@@ -246,13 +266,26 @@ impl Step<'_> {
         self.touch(RowKey::Told(key));
     }
 
-    /// The same thing, over another notifier; it will hear of the end too.
+    /// The same thing, over another notifier, to all its targets; they will hear of the end too.
     fn hand_to(&mut self, next: &Name, queued: &Queued) {
+        let targets = self.world.policy.notifiers.get(next).map(|n| n.every_target()).unwrap_or_default();
+        for target in targets {
+            self.hand_to_target(next, target, queued);
+        }
+    }
+
+    fn hand_to_target(&mut self, next: &Name, target: String, queued: &Queued) {
         let mut delivery = (*queued.delivery).clone();
         let from = told_key(&delivery);
-        let targets = self.world.policy.notifiers.get(next).map(|n| n.targets.clone()).unwrap_or_default();
-        delivery.target = targets.first().cloned().unwrap_or_default();
-        delivery.key = format!("{}>{next}", delivery.key);
+        delivery.key = handed_key(&delivery, next, &target);
+        let lane = self.world.derived.lanes.get(next).into_iter().flat_map(|lane| lane.told.iter().rev());
+        let mut newest = lane.take(HANDED_LOOK_MAX).filter_map(|id| self.world.state.outbox.get(id));
+        if newest.any(|q| q.delivery.key == delivery.key) {
+            // Another target of the one that can't take it has handed it over.
+            return;
+        }
+        drop(newest);
+        delivery.target = target;
         delivery.notifier = next.clone();
         delivery.trigger_receipt = None;
         let told = self.world.state.told.get(&from).filter(|t| t.episode == queued.episode).cloned();
@@ -323,7 +356,7 @@ impl Step<'_> {
         };
         let mut resolve = (*end.delivery).clone();
         let asks = self.world.policy.notifiers.get(&to.notifier).is_none_or(|n| n.recoveries);
-        resolve.key = format!("{}>{}", resolve.key, to.notifier);
+        resolve.key = handed_key(&resolve, &to.notifier, &to.target);
         resolve.notifier = to.notifier.clone();
         resolve.target = to.target;
         let both = [Some(trigger), Some(resolve).filter(|_| asks)];
@@ -379,24 +412,36 @@ impl Step<'_> {
         self.world.healthy_notifiers()
     }
 
-    /// S3.10's `AGENT#alerts`: deliveries fail, said over those notifiers that work.
+    /// S3.10's `AGENT#alerts`: deliveries fail, said over those notifiers that work. Where only some targets of a notifier
+    /// take nothing, they are named.
     pub(super) fn judge_alerts(&mut self) {
-        let failing: Vec<Name> = self.world.state.notifiers.keys().filter(|n| self.is_failing(n)).cloned().collect();
-        if failing.is_empty() {
+        let notifiers = &self.world.state.notifiers;
+        let failing: Vec<Name> = notifiers.keys().filter(|n| self.is_failing(n)).cloned().collect();
+        let refusing = notifiers.iter().filter(|(name, _)| !failing.contains(name));
+        let refusing: Vec<_> = refusing.flat_map(|(n, s)| s.refusing.iter().map(move |(t, r)| (n, t, r))).collect();
+        if failing.is_empty() && refusing.is_empty() {
             return self.own("alerts", None);
         }
         let waiting = self.world.state.outbox.values().filter(|q| q.failures > 0).count() as u64;
-        let given_up: u64 = failing.iter().map(|n| self.world.state.notifiers[n].given_up).sum();
+        let given_up: u64 = failing.iter().map(|n| notifiers[n].given_up).sum::<u64>() + refusing.len() as u64;
         let total = self.world.state.outbox.len() as u64 + given_up;
-        let text = format!("Failed to send alert information ({}/{total})", waiting + given_up);
-        let lines: Vec<_> = failing
+        let mut text = format!("Failed to send alert information ({}/{total})", waiting + given_up);
+        if let Some((notifier, target, _)) = refusing.first() {
+            let more = if refusing.len() > 1 { format!(" and {} more", refusing.len() - 1) } else { String::new() };
+            text = format!("{text}: `{notifier}` can't tell {target}{more}");
+        }
+        let mut lines: Vec<_> = failing
             .iter()
             .map(|n| {
-                let state = &self.world.state.notifiers[n];
+                let state = &notifiers[n];
                 let since = state.failing_since.map_or_else(String::new, |s| format!(" since {s}"));
                 format!("`{n}` fails{since}: {}", state.last_failure.as_deref().unwrap_or("unknown"))
             })
             .collect();
+        let told = |(n, target, r): &(&Name, &String, &Refusing)| {
+            format!("`{n}` can't tell {target} since {}: {}", r.since, r.reason)
+        };
+        lines.extend(refusing.iter().map(told));
         self.own("alerts", Some(Finding::new(Severity::Critical, text).with_detail(lines.join("\n"))));
     }
 
@@ -415,6 +460,7 @@ impl Step<'_> {
             self.touch(RowKey::Notifier(notifier));
         }
         self.forgive(|_| true);
+        self.forgive_targets(|_| true);
         // All was looked at with the config or the start that led here.
         self.take_untold(|_| true);
         self.judge_alerts();
@@ -429,6 +475,17 @@ impl Step<'_> {
             let waits = self.world.derived.lanes.get(name).is_some_and(|lane| !lane.is_empty());
             if state.given_up > 0 && (state.failures == 0 || !waits) && is_due(state) {
                 state.works_again();
+                self.fx.changed.insert(RowKey::Notifier(name.clone()));
+            }
+        }
+    }
+
+    /// The same for targets.
+    fn forgive_targets(&mut self, is_due: impl Fn(&Refusing) -> bool) {
+        for (name, state) in &mut self.world.state.notifiers {
+            let before = state.refusing.len();
+            state.refusing.retain(|_, refusing| !is_due(refusing));
+            if state.refusing.len() < before {
                 self.fx.changed.insert(RowKey::Notifier(name.clone()));
             }
         }
@@ -464,6 +521,7 @@ impl Step<'_> {
             self.give_up(id, REMOVED, false);
         }
         self.forgive(|state| state.failing_since.is_none_or(|since| since + FORGIVEN_AFTER <= now));
+        self.forgive_targets(|refusing| refusing.since + FORGIVEN_AFTER <= now);
         self.judge_alerts();
         let is_due = |state: &NotifierState| state.untold.is_some_and(|at| at + FORGIVEN_AFTER <= now);
         if self.take_untold(|state| state.failures == 0 && is_due(state)) {
@@ -484,9 +542,24 @@ impl Step<'_> {
     }
 }
 
+/// The key of what is told over another notifier: the same whichever target of the first one could not take it.
+fn handed_key(delivery: &Delivery, next: &Name, target: &str) -> String {
+    let from = format!("/{}", delivery.target);
+    let key = match delivery.key.rsplit_once(&from).filter(|_| from.len() > 1) {
+        Some((before, after)) => format!("{before}{after}"),
+        None => delivery.key.clone(),
+    };
+    let target = if target.is_empty() { String::new() } else { format!("/{target}") };
+    format!("{key}>{next}{target}")
+}
+
 impl World {
     pub(super) fn is_failing(&self, notifier: &Name) -> bool {
-        self.state.notifiers.get(notifier).is_some_and(|s| s.failures >= FAILURES_TOLD || s.given_up > 0)
+        let targets = self.policy.notifiers.get(notifier).map(|n| n.targets.as_slice()).unwrap_or_default();
+        self.state.notifiers.get(notifier).is_some_and(|s| {
+            let none_takes = !targets.is_empty() && targets.iter().all(|t| s.refusing.contains_key(t));
+            s.failures >= FAILURES_TOLD || s.given_up > 0 || none_takes
+        })
     }
 
     /// Who is told of the agent's own faults: its notifiers, without those that fail, else any that works.
@@ -500,5 +573,126 @@ impl World {
             Some(other) if !policy.agent.notify.is_empty() => vec![other.clone()],
             _ => policy.agent.notify.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        engine::{
+            Effects, Input, SendOrder, World,
+            results::tests::{message, sent, world},
+            step,
+        },
+        model::{Action, Failure, Finding, Name, Outcome, Receipt, Severity, Timestamp},
+    };
+    use std::sync::Arc;
+
+    /// The world of the results' tests, in which both notifiers have these targets.
+    fn world_with(targets: &[&str]) -> World {
+        with(world(), targets)
+    }
+
+    fn with(world: World, targets: &[&str]) -> World {
+        let mut policy = (*world.policy).clone();
+        for notifier in policy.notifiers.values_mut() {
+            Arc::make_mut(notifier).targets = targets.iter().map(|t| (*t).to_owned()).collect();
+        }
+        for check in policy.checks.values_mut() {
+            let check = Arc::make_mut(check);
+            (check.notify, check.on_result, check.retry) = (vec![Name::new("hook")], vec![], 0);
+        }
+        World::new(Arc::new(policy), world.state)
+    }
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    /// Answers what is sent: `b` is refused in this way, the others take it. What was sent, as notifier and target.
+    fn answer(world: &mut World, now: i64, mut effects: Effects, refuse: &dyn Fn() -> Failure) -> Vec<String> {
+        let mut seen = Vec::new();
+        loop {
+            let orders: Vec<SendOrder> = std::mem::take(&mut effects.sends);
+            if orders.is_empty() {
+                return seen;
+            }
+            for order in orders {
+                let (notifier, target) = (order.delivery.notifier.clone(), order.delivery.target.clone());
+                seen.push(format!("{notifier} {target} {}", order.delivery.action.word()));
+                let input = if &*notifier == "hook" && target == "b" {
+                    Input::DeliveryFailed { id: order.id, failure: refuse() }
+                } else {
+                    Input::Delivered { id: order.id, receipt: Receipt::default() }
+                };
+                let more = step(world, at(now), input);
+                effects.sends.extend(more.sends);
+            }
+        }
+    }
+
+    /// A target that refuses is named for as long as it does, whatever the others take, and what it refused is told
+    /// over all targets of another notifier.
+    #[test]
+    fn one_target_of_several_refuses() {
+        let mut world = world_with(&["a", "b", "c"]);
+        let effects = step(&mut world, at(1), message("91%"));
+        let refuse = || Failure::permanent("no such user");
+        let seen = answer(&mut world, 1, effects, &refuse);
+        for to in ["hook a message", "hook b message", "hook c message", "ops a message", "ops b message"] {
+            assert_eq!(seen.iter().filter(|s| *s == to).count(), 1, "{to}: {seen:?}");
+        }
+        let alerts = &world.state.faults["web-1#alerts"];
+        assert!(alerts.message.starts_with("Failed to send alert information (1/"), "{alerts:?}");
+        assert!(alerts.message.ends_with("): `hook` can't tell b"), "{alerts:?}");
+        assert!(alerts.detail.contains("no such user"), "{alerts:?}");
+        assert!(!world.is_failing(&Name::new("hook")), "the others are told");
+        // It takes something again.
+        let mut effects = step(&mut world, at(2), message("92%"));
+        while let Some(order) = effects.sends.pop() {
+            let taken = Input::Delivered { id: order.id, receipt: Receipt::default() };
+            effects.sends.extend(step(&mut world, at(2), taken).sends);
+        }
+        assert!(!world.state.faults.contains_key("web-1#alerts"));
+    }
+
+    /// One that is busy for long is named, too; one by one, all of them are the notifier.
+    #[test]
+    fn one_target_of_several_is_busy() {
+        let mut world = world_with(&["a", "b"]);
+        let effects = step(&mut world, at(1), message("91%"));
+        let busy = || Failure::retry("mailbox busy");
+        answer(&mut world, 1, effects, &busy);
+        let mut now = 1;
+        while !world.state.faults.contains_key("web-1#alerts") {
+            now += 60;
+            assert!(now < 3_600, "{:?}", world.state.notifiers);
+            let effects = step(&mut world, at(now), Input::Wake);
+            answer(&mut world, now, effects, &busy);
+            let effects = step(&mut world, at(now), message("92%"));
+            answer(&mut world, now, effects, &busy);
+        }
+        assert!(world.state.notifiers["hook"].refusing.contains_key("b"));
+    }
+
+    /// What a notifier was told as a whole before it had targets, each of them knows: nothing is told twice, and all
+    /// hear of the end.
+    #[test]
+    fn what_was_told_of_the_whole_was_told_of_each_target() {
+        let mut world = world_with(&[]);
+        let report = |findings| {
+            let outcome = Box::new(Outcome { findings, ..Outcome::default() });
+            Input::Report { check: Name::new("//web-1/main/fast"), at: None, outcome }
+        };
+        let refuse = || Failure::permanent("no");
+        let effects = step(&mut world, at(1), report(vec![Finding::new(Severity::Critical, "full")]));
+        assert_eq!(answer(&mut world, 1, effects, &refuse), ["hook  trigger"]);
+        let mut world = with(world, &["a", "c"]);
+        let effects = step(&mut world, at(2), Input::Start { agent_id: "x".into() });
+        assert!(effects.sends.is_empty(), "{:?}", effects.sends);
+        let effects = step(&mut world, at(3), report(vec![]));
+        assert_eq!(sent(&effects, "hook")[0].delivery.action, Action::Resolve);
+        assert_eq!(answer(&mut world, 3, effects, &refuse), ["hook a resolve", "hook c resolve"]);
+        assert!(world.state.told.is_empty());
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::model::{Delivery, Name, Receipt, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// A delivery that waits or is under way.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -78,6 +78,15 @@ pub struct Merged {
     pub receipt: Option<Receipt>,
 }
 
+/// A target that takes nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Refusing {
+    /// Since when.
+    pub since: Timestamp,
+    /// What it said last.
+    pub reason: String,
+}
+
 /// How a notifier is doing.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct NotifierState {
@@ -96,6 +105,10 @@ pub struct NotifierState {
     /// Deliveries that were given up since it last worked.
     #[serde(default)]
     pub given_up: u64,
+    /// Of a notifier with several targets: those that take nothing, while others may. One that takes something again
+    /// is taken out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refusing: BTreeMap<String, Refusing>,
     /// Results that were dropped because too many waited, since it last kept up.
     #[serde(default)]
     pub results_dropped: u64,

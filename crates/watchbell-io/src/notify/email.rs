@@ -1,27 +1,30 @@
-//! E-mail over SMTP: one message to all addresses, as text and as simple HTML.
+//! E-mail over SMTP, as text and as simple HTML: each address is a target, so that one which is refused costs nobody
+//! else the message. All are named in `To`.
 //!
 //! A message's id comes from the delivery's key, so a repeat has the same id; what follows a trigger refers to
-//! it, so that mail programs show one conversation. The date is the event's. MIME, headers' encoding and the
-//! protocol are lettre's; replies 4xx may pass, 5xx will not (RFC 5321, 4.2.1).
+//! it, so that mail programs show one conversation. The date is the event's. MIME and headers' encoding are lettre's;
+//! replies 4xx may pass, 5xx will not (RFC 5321, 4.2.1).
 
 use super::{
     Attempt, Channel, Notifier,
     http_retry::{self, Mask},
+    smtp::{Encryption, Error, Server, Session, is_full_name},
     template::{self, Flavour, Template, cut},
 };
-use crate::{shared::http, source::BoxFuture};
+use crate::{
+    shared::{Shared, http, net},
+    source::BoxFuture,
+};
 use lettre::{
-    AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
+    Message,
     message::{
         Mailbox, MultiPart,
         header::{HeaderName, HeaderValue},
     },
-    transport::smtp::{
-        authentication::Credentials,
-        client::{Certificate, CertificateStore, Tls, TlsParameters},
-    },
 };
+use rustls::{ClientConfig, RootCertStore};
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
@@ -75,6 +78,12 @@ to = ["ops@example.com"]
         Key { name: "password", shape: Shape::Secret, doc: "The password for it." },
         Key { name: "from", shape: Shape::String, doc: "The sender: `ops@example.com` or `Ops <ops@example.com>`." },
         Key { name: "to", shape: Shape::Strings, doc: "Who gets it." },
+        Key {
+            name: "hello",
+            shape: Shape::String,
+            doc: "The full name that the server is greeted with. Default: the agent's or the host's, where that is a \
+                  full one, else the address, as `[192.0.2.1]`.",
+        },
         template::TITLE_KEY,
         template::TEXT_KEY,
     ],
@@ -82,19 +91,13 @@ to = ["ops@example.com"]
     read,
 };
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Encryption {
-    StartTls,
-    Implicit,
-    None,
-}
-
 #[derive(Debug)]
 struct Email {
     server: String,
     port: u16,
     encryption: Encryption,
     ca: Option<String>,
+    hello: Option<String>,
     login: Option<(Secret, Secret)>,
     from: Mailbox,
     to: Vec<Mailbox>,
@@ -109,6 +112,11 @@ fn read(reader: &mut Reader<'_>) -> Option<Channel> {
     let port = reader.integer("port", 1..=65_535).and_then(|n| u16::try_from(n).ok());
     let cleartext = reader.boolean("cleartext").unwrap_or(false);
     let ca = reader.string("ca");
+    let hello = reader.string("hello");
+    if let Some(name) = hello.as_deref().filter(|name| !is_full_name(name) && !is_literal(name)) {
+        let message = format!("`{name}` is no full name of a host");
+        reader.error("hello", message).hint("write it as `web-1.example.com`, or an address as `[192.0.2.1]`");
+    }
     let login = read_login(reader);
     let title = Template::read(reader, "title", Flavour::Plain, template::TITLE);
     let text = Template::read(reader, "text", Flavour::Plain, template::TEXT);
@@ -124,7 +132,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Channel> {
         reader.missing("to");
     }
     let texts = reader.strings("to").unwrap_or_default();
-    let to: Vec<Mailbox> = texts.iter().filter_map(|text| mailbox(reader, "to", text)).collect();
+    let mut to: Vec<Mailbox> = texts.iter().filter_map(|text| mailbox(reader, "to", text)).collect();
     if reader.has("to") && texts.is_empty() {
         reader.error("to", "`to` is empty");
     }
@@ -138,7 +146,10 @@ fn read(reader: &mut Reader<'_>) -> Option<Channel> {
     if to.is_empty() || to.len() < texts.len() {
         return None;
     }
-    Some(Arc::new(Email { server, port, encryption, ca, login, from, to, title, text, html }))
+    // Who stands there twice gets it once.
+    let mut seen = BTreeSet::new();
+    to.retain(|to| seen.insert(to.email.to_string()));
+    Some(Arc::new(Email { server, port, encryption, ca, hello, login, from, to, title, text, html }))
 }
 
 fn read_login(reader: &mut Reader<'_>) -> Option<(Secret, Secret)> {
@@ -167,9 +178,23 @@ fn is_loopback(server: &str) -> bool {
     server == "localhost" || server.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// The id of the message that a delivery is.
+/// An address in brackets, as RFC 5321 writes it in place of a name.
+fn is_literal(text: &str) -> bool {
+    let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    inner.is_some_and(|ip| {
+        ip.strip_prefix("IPv6:")
+            .map_or(ip.parse::<std::net::Ipv4Addr>().is_ok(), |ip| ip.parse::<std::net::Ipv6Addr>().is_ok())
+    })
+}
+
+/// The id of the message that a delivery is: the same for all who get it.
 fn message_id(delivery: &Delivery, domain: &str) -> String {
-    format!("<{}@{domain}>", &template::sha256_hex(delivery.key.as_bytes())[..40])
+    let target = format!("/{}", delivery.target);
+    let key = match delivery.key.rsplit_once(&target).filter(|_| target.len() > 1) {
+        Some((before, after)) => format!("{before}{after}"),
+        None => delivery.key.clone(),
+    };
+    format!("<{}@{domain}>", &template::sha256_hex(key.as_bytes())[..40])
 }
 
 impl Email {
@@ -212,76 +237,82 @@ impl Email {
             .map_err(|e| Failure::permanent(format!("can't make the mail: {e}")))
     }
 
-    fn transport(&self, timeout: Duration, mask: &mut Mask) -> Result<AsyncSmtpTransport<Tokio1Executor>, Failure> {
-        let tls = match self.encryption {
-            Encryption::None => Tls::None,
-            Encryption::StartTls => Tls::Required(self.tls()?),
-            Encryption::Implicit => Tls::Wrapper(self.tls()?),
-        };
-        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&self.server)
-            .port(self.port)
-            .tls(tls)
-            .timeout(Some(timeout));
-        if let Some((user, password)) = &self.login {
-            let user = http_retry::reveal(user, "user", &mut Mask::default())?;
-            let password = http_retry::reveal(password, "password", mask)?;
-            builder = builder.credentials(Credentials::new(user, password));
-        }
-        Ok(builder.build())
+    /// Whom to trust: the file's authorities alone, or Mozilla's and the machine's.
+    fn tls(&self, shared: &Shared) -> Result<Arc<ClientConfig>, Failure> {
+        let Some(path) = &self.ca else { return Ok(shared.http.tls.clone()) };
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(http::read_certificates(path).map_err(Failure::retry)?);
+        Ok(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
     }
 
-    fn tls(&self) -> Result<TlsParameters, Failure> {
-        let mut tls = TlsParameters::builder(self.server.clone());
-        let trusted = match &self.ca {
-            Some(path) => {
-                tls = tls.certificate_store(CertificateStore::None);
-                http::read_certificates(path).map_err(Failure::retry)?
-            }
-            // A broken file of the machine's is told by others; Mozilla's are left.
-            None => http::machine_certificates(http::named_certificates()).unwrap_or_default(),
-        };
-        let mut parsable = rustls::RootCertStore::empty();
-        for der in trusted {
-            // One that can't be parsed would make all of them useless.
-            if parsable.add(der.clone()).is_ok()
-                && let Ok(certificate) = Certificate::from_der(der.to_vec())
-            {
-                tls = tls.add_root_certificate(certificate);
-            }
+    /// Who gets a delivery: its target, or all where it names none.
+    fn receivers(&self, delivery: &Delivery) -> Vec<String> {
+        match delivery.target.as_str() {
+            "" => self.targets(),
+            target => vec![target.to_owned()],
         }
-        tls.build().map_err(|e| Failure::permanent(format!("can't set up TLS for mail: {e}")))
+    }
+
+    /// What we call ourselves: as the config says, else the agent's name or the host's, where that is a full one.
+    fn hello(&self, delivery: &Delivery) -> Option<String> {
+        let agent = Some(template::agent(&delivery.event).to_owned()).filter(|name| is_full_name(name));
+        let host = || Some(net::host_name()).filter(|name| is_full_name(name));
+        self.hello.clone().or(agent).or_else(host)
     }
 
     async fn tell(&self, delivery: &Delivery, attempt: &Attempt<'_>) -> Result<Receipt, Failure> {
         let mut mask = Mask::default();
-        let message = self.body(delivery)?;
-        let transport = self.transport(attempt.timeout, &mut mask)?;
-        let to = format!("mail server {}:{}", self.server, self.port);
-        match tokio::time::timeout(attempt.timeout, transport.send(message)).await {
-            Ok(Ok(response)) => {
-                let said = response.message().collect::<Vec<_>>().join(" ");
-                let text = mask.quote(&format!("{} {said}", response.code()));
+        let mail = self.body(delivery)?.formatted();
+        let login = match &self.login {
+            Some((user, password)) => Some((
+                http_retry::reveal(user, "user", &mut Mask::default())?,
+                http_retry::reveal(password, "password", &mut mask)?,
+            )),
+            None => None,
+        };
+        let (host, port, encryption) = (&self.server, self.port, self.encryption);
+        let (tls, hello) = (self.tls(attempt.shared)?, self.hello(delivery));
+        let server = Server { host, port, encryption, tls, hello, login };
+        let (from, to) = (self.from.email.to_string(), self.receivers(delivery));
+        let place = format!("mail server {host}:{port}");
+        let sent = async {
+            let mut session = Session::open(&server).await?;
+            let sent = session.send(&from, &to, &mail).await;
+            session.leave();
+            sent
+        };
+        match tokio::time::timeout(attempt.timeout, sent).await {
+            Ok(Ok(taken)) => {
+                let refused = taken.refused.iter().map(|(to, reply)| format!("; it refused {to}: {reply}"));
+                let text = mask.quote(&format!("{}{}", taken.reply, refused.collect::<String>()));
                 Ok(Receipt { id: Some(message_id(delivery, self.from.email.domain())), text })
             }
-            Ok(Err(error)) => Err(refused(&error, &to, &mask)),
-            Err(_) => Err(Failure::retry(format!("{to} did not finish within {} s", attempt.timeout.as_secs_f64()))),
+            Ok(Err(error)) => Err(refused(error, &place, &mask)),
+            Err(_) => {
+                let secs = attempt.timeout.as_secs_f64();
+                Err(Failure::retry(format!("{place} did not finish within {secs} s")))
+            }
         }
     }
 }
 
 /// What an SMTP error means.
-fn refused(error: &lettre::transport::smtp::Error, to: &str, mask: &Mask) -> Failure {
-    let code = error.status().map(u16::from);
-    let hint = match code {
-        Some(530 | 534 | 535 | 538) => "; check `user` and `password`",
-        Some(550 | 551 | 553) => "; check the addresses in `to` and `from`",
-        Some(_) => "",
-        None if error.is_client() => "; check `tls` and what the server offers",
-        None if error.is_tls() => "; check `ca` and the server's name",
-        None => "",
-    };
-    let reason = format!("{to}: {}{hint}", mask.quote(&error.to_string()));
-    if error.is_permanent() || error.is_client() { Failure::permanent(reason) } else { Failure::retry(reason) }
+fn refused(error: Error, place: &str, mask: &Mask) -> Failure {
+    match error {
+        Error::Broken(why) => Failure::retry(format!("{place}: {}", mask.quote(&why))),
+        Error::Tls(why) => Failure::retry(format!("{place}: no TLS: {}", mask.quote(&why))),
+        Error::Unfit(why) => Failure::permanent(format!("{place}: {why}; check `tls` and what the server offers")),
+        Error::Said(what, reply) => {
+            let hint = match reply.code {
+                530 | 534 | 535 | 538 => "; check `user` and `password`",
+                501 | 504 if what == "HELO" => "; set `hello` to this machine's full name",
+                550 | 551 | 553 => "; check the addresses in `to` and `from`",
+                _ => "",
+            };
+            let reason = format!("{place} refused {what}: {}{hint}", mask.quote(&reply.to_string()));
+            if reply.code >= 500 { Failure::permanent(reason) } else { Failure::retry(reason) }
+        }
+    }
 }
 
 /// A notifier's name as a part of a list's id (RFC 2919: letters, digits, `-`, `_`).
@@ -304,6 +335,10 @@ impl Notifier for Email {
         let subject = cut(&subject, SUBJECT_MAX_CHARS);
         let server = format!("{}:{}", self.server, self.port);
         format!("smtp {server}\nFrom: {}\nTo: {}\nSubject: {subject}\n\n{text}", self.from, to.join(", "))
+    }
+
+    fn targets(&self) -> Vec<String> {
+        self.to.iter().map(|to| to.email.to_string()).collect()
     }
 
     fn preflight(&self) -> Vec<String> {
@@ -403,6 +438,81 @@ mod tests {
         let server = smtp::Server::start("starttls", script).await;
         let failure = send(&config(&server, "starttls", true), &trigger()).await.unwrap_err();
         assert!(matches!(&failure, Failure::Permanent { reason } if reason.contains("`password`")), "{failure:?}");
+    }
+
+    /// Each address is told for itself; what names no target goes to all who can be told.
+    #[tokio::test]
+    async fn one_refused_address_costs_nobody_else_the_mail() {
+        for reply in ["550 5.1.1 no such user", "450 4.2.1 mailbox busy", "552 5.2.2 mailbox full"] {
+            let server = smtp::Server::start("none", smtp::Script { b: reply, ..Default::default() }).await;
+            let config = config(&server, "none", false);
+            assert_eq!(read_kind("email", &config).targets(), ["a@example.com", "b@example.com"]);
+            let to = |target: &str| Delivery { target: target.into(), ..trigger() };
+            let told = send(&config, &to("a@example.com")).await.unwrap();
+            let failure = send(&config, &to("b@example.com")).await.unwrap_err();
+            assert!(failure.reason().contains(&format!("refused b@example.com: {reply}")), "{failure:?}");
+            assert_eq!(matches!(failure, Failure::Retry { .. }), reply.starts_with('4'));
+            let all = send(&config, &trigger()).await.unwrap();
+            assert!(all.text.contains(&format!("it refused b@example.com: {reply}")), "{all:?}");
+            let mails = server.mails();
+            assert_eq!(mails.iter().map(|m| m.to.clone()).collect::<Vec<_>>(), [["a@example.com"], ["a@example.com"]]);
+            for mail in mails {
+                assert!(mail.data.contains("b@example.com"), "{}", mail.data);
+            }
+            assert_eq!(told.id, send(&config, &to("a@example.com")).await.unwrap().id);
+        }
+    }
+
+    /// A message has one id, whoever of its receivers gets it.
+    #[test]
+    fn all_receivers_get_the_same_message() {
+        let id = |target: &str, key: &str| {
+            message_id(&Delivery { target: target.into(), key: key.into(), ..trigger() }, "example.com")
+        };
+        let whole = id("", "agent///h/f/1/1/mail/trigger");
+        assert_eq!(id("a@b.c", "agent///h/f/1/1/mail/a@b.c/trigger"), whole);
+        assert_eq!(id("d@b.c", "agent///h/f/1/1/mail/d@b.c/trigger"), whole);
+        assert_ne!(id("d@b.c", "agent///h/f/1/1/mail/d@b.c/resolve"), whole);
+    }
+
+    /// What comes after the server's yes does not take it back.
+    #[tokio::test]
+    async fn after_the_yes_there_is_no_no() {
+        for after in ["hang", "reset", "451 changed my mind", "garbage", "250-and more\r\n", ""] {
+            let server = smtp::Server::start("none", smtp::Script { after, ..Default::default() }).await;
+            let receipt = send(&config(&server, "none", false), &trigger()).await;
+            assert!(receipt.as_ref().is_ok_and(|r| r.text.starts_with("250 2.0.0 queued")), "{after}: {receipt:?}");
+            assert_eq!(server.mails().len(), 1);
+        }
+        // The yes itself may be broken off.
+        let script = smtp::Script { data: "250-2.0.0 queued", after: "reset", ..Default::default() };
+        let server = smtp::Server::start("none", script).await;
+        send(&config(&server, "none", false), &trigger()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn servers_are_greeted_with_a_full_name() {
+        let server = smtp::Server::start("none", smtp::Script::default()).await;
+        let plain = config(&server, "none", false);
+        let mut named = trigger();
+        named.event.name = "//web-1.example.com/app/disk".into();
+        send(&plain, &named).await.unwrap();
+        send(&format!("{plain}\nhello = \"bell.example.org\""), &named).await.unwrap();
+        send(&format!("{plain}\nhello = \"[192.0.2.1]\""), &named).await.unwrap();
+        send(&plain, &trigger()).await.unwrap();
+        let greeted: Vec<String> = server.mails().into_iter().map(|mail| mail.hello).collect();
+        assert_eq!(greeted[..3], ["EHLO web-1.example.com", "EHLO bell.example.org", "EHLO [192.0.2.1]"]);
+        let name = greeted[3].strip_prefix("EHLO ").unwrap();
+        assert!(is_full_name(name) || is_literal(name), "{greeted:?}");
+        for ehlo in ["500 what?", "502 5.5.1 no", "504 5.5.2 no"] {
+            let old = smtp::Server::start("none", smtp::Script { ehlo, ..Default::default() }).await;
+            send(&config(&old, "none", false), &named).await.unwrap();
+            assert_eq!(old.mails()[0].hello, "HELO web-1.example.com");
+        }
+        for wrong in ["web-1", "10.0.0.1", "a b.example.com", "[nonsense]"] {
+            let problems = problems_of("email", &format!("{plain}\nhello = \"{wrong}\""));
+            assert!(problems.iter().any(|p| p.contains("is no full name of a host")), "{wrong}: {problems:?}");
+        }
     }
 
     #[tokio::test]

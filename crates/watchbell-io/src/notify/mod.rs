@@ -6,6 +6,7 @@ mod http_retry;
 pub mod log;
 pub mod pagerduty;
 pub mod slack;
+mod smtp;
 pub mod sns;
 #[cfg(test)]
 mod suite;

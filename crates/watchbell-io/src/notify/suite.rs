@@ -309,7 +309,7 @@ async fn slack_and_pagerduty_get_what_they_document() {
 /// Every file of this folder that is not listed here is a kind, and stands in [`KINDS`].
 #[test]
 fn no_file_is_forgotten() {
-    let shared = ["mod", "template", "http_retry", "suite"];
+    let shared = ["mod", "template", "http_retry", "smtp", "suite"];
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/notify");
     let mut files: Vec<String> = std::fs::read_dir(dir)
         .unwrap()

@@ -451,6 +451,22 @@ fn printable(c: char) -> Vec<char> {
     if c.is_control() { c.escape_default().collect() } else { vec![c] }
 }
 
+/// The host's full name, as far as the machine knows it.
+pub fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.contains('.') {
+        return name;
+    }
+    // What `hostname -f` does without asking a name server: the first name of the address in the hosts file.
+    let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let full = hosts.lines().map(|l| l.split('#').next().unwrap_or_default()).find_map(|line| {
+        let names: Vec<&str> = line.split_whitespace().skip(1).collect();
+        let known = names.contains(&name.as_str());
+        names.into_iter().find(|n| known && n.starts_with(&format!("{name}."))).map(str::to_owned)
+    });
+    full.unwrap_or(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -361,7 +361,7 @@ pub fn notifiers(policy: &Policy, state: &State) -> Vec<NotifierView> {
             failures: state.failures,
             last_failure: state.last_failure,
             not_before: state.not_before,
-            given_up: state.given_up,
+            given_up: state.given_up + state.refusing.len() as u64,
         }
     };
     policy.notifiers.keys().map(view).collect()

@@ -84,7 +84,7 @@ impl Folder {
     pub fn config(&self) -> Config<Program, Channel> {
         let options = LoadOptions {
             root: self.root.display().to_string(),
-            default_agent_name: host_name(),
+            default_agent_name: watchbell_io::shared::net::host_name(),
             local_zone: TimeZone::system(),
         };
         Config::new(KINDS, options, |notifier| notifier.targets())
@@ -143,22 +143,6 @@ fn settled(mut changes: mpsc::Receiver<()>) -> mpsc::Receiver<()> {
 pub fn is_config(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     [".toml", ".flake.json", ".dwmon", ".cfg"].iter().any(|end| name.ends_with(end))
-}
-
-/// The host's full name, as far as the machine knows it.
-pub fn host_name() -> String {
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    if name.contains('.') {
-        return name;
-    }
-    // What `hostname -f` does without asking a name server: the first name of the address in the hosts file.
-    let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
-    let full = hosts.lines().map(|l| l.split('#').next().unwrap_or_default()).find_map(|line| {
-        let names: Vec<&str> = line.split_whitespace().skip(1).collect();
-        let known = names.contains(&name.as_str());
-        names.into_iter().find(|n| known && n.starts_with(&format!("{name}."))).map(str::to_owned)
-    });
-    full.unwrap_or(name)
 }
 
 #[cfg(test)]

@@ -112,7 +112,12 @@ fn counts(world: &World) -> Counts {
     let mut notifiers: BTreeMap<Name, Lane> = BTreeMap::new();
     for name in world.policy.notifiers.keys() {
         let state = world.state.notifiers.get(name).cloned().unwrap_or_default();
-        let lane = Lane { waiting: 0, failures: state.failures, delivered: state.delivered, given_up: state.given_up };
+        let lane = Lane {
+            waiting: 0,
+            failures: state.failures,
+            delivered: state.delivered,
+            given_up: state.given_up + state.refusing.len() as u64,
+        };
         notifiers.insert(name.clone(), lane);
     }
     for delivery in world.deliveries() {

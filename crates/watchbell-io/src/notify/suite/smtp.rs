@@ -27,8 +27,14 @@ pub(crate) struct Script {
     pub(crate) auth: &'static str,
     /// To a recipient.
     pub(crate) rcpt: &'static str,
+    /// To the recipient `b@example.com`, in place of that.
+    pub(crate) b: &'static str,
+    /// To EHLO; empty is a yes.
+    pub(crate) ehlo: &'static str,
     /// To the end of a mail.
     pub(crate) data: &'static str,
+    /// What it does after that: `hang`, `reset`, or a line it says; empty goes on as usual.
+    pub(crate) after: &'static str,
 }
 
 impl Default for Script {
@@ -38,7 +44,10 @@ impl Default for Script {
             mechanism: "PLAIN",
             auth: "235 2.7.0 welcome",
             rcpt: "250 2.1.5 ok",
+            b: "",
+            ehlo: "",
             data: "250 2.0.0 queued as 1",
+            after: "",
         }
     }
 }
@@ -49,6 +58,8 @@ pub(crate) struct Mail {
     pub(crate) to: Vec<String>,
     pub(crate) data: String,
     pub(crate) login: Option<String>,
+    /// How the client said hello.
+    pub(crate) hello: String,
     pub(crate) encrypted: bool,
 }
 
@@ -147,7 +158,11 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
     let mut mail = Mail { encrypted, ..Mail::default() };
     loop {
         let line = hear(stream).await?;
+        if line.starts_with("EHLO ") || line.starts_with("HELO ") {
+            mail.hello.clone_from(&line);
+        }
         match line.split([' ', ':']).next()?.to_ascii_uppercase().as_str() {
+            "EHLO" if !script.ehlo.is_empty() => say(stream, script.ehlo).await?,
             "EHLO" if offers_tls => say(stream, "250-test\r\n250 STARTTLS").await?,
             "EHLO" if encrypted => say(stream, &format!("250-test\r\n250 AUTH {}", script.mechanism)).await?,
             "EHLO" => say(stream, "250 test").await?,
@@ -161,8 +176,13 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
             }
             "MAIL" => say(stream, "250 2.1.0 ok").await?,
             "RCPT" => {
-                mail.to.push(line.split(['<', '>']).nth(1)?.to_owned());
-                say(stream, script.rcpt).await?;
+                let address = line.split(['<', '>']).nth(1)?.to_owned();
+                let is_b = address == "b@example.com" && !script.b.is_empty();
+                let reply = if is_b { script.b } else { script.rcpt };
+                if reply.starts_with('2') {
+                    mail.to.push(address);
+                }
+                say(stream, reply).await?;
             }
             "DATA" => {
                 say(stream, "354 go ahead").await?;
@@ -178,6 +198,13 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
                     seen.lock().unwrap().push(mail.clone());
                 }
                 say(stream, script.data).await?;
+                match script.after {
+                    "" => {}
+                    "reset" => return None,
+                    "hang" => std::future::pending().await,
+                    line => say(stream, line).await?,
+                }
+                mail = Mail { encrypted, hello: mail.hello, ..Mail::default() };
             }
             "QUIT" => {
                 say(stream, "221 bye").await?;
