@@ -10,6 +10,7 @@ use super::{
     secret,
     tree::{FileId, Span},
 };
+use crate::wire::text::shown as clean;
 use annotate_snippets::{AnnotationKind, Group, Level as Style, Origin, Renderer, Snippet};
 use serde_json::{Value, json};
 use std::{borrow::Cow, collections::BTreeSet, ops::Range};
@@ -208,17 +209,6 @@ fn line_range(text: &str, at: usize) -> Option<Range<usize>> {
     let end = text[at..last].find('\n').map(|i| at + i).or((last == text.len()).then_some(last))?;
     let end = if text[start..end].ends_with('\r') { end - 1 } else { end };
     (end - start <= LINE_BYTES_MAX).then_some(start..end.max(start))
-}
-
-/// Text from a file, safe to print: control characters other than line ends are shown, not obeyed.
-fn clean(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            let obeyed = c.is_control() && c != '\n';
-            let shown = if obeyed { c.escape_default().to_string() } else { c.to_string() };
-            shown.chars().collect::<Vec<_>>()
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -41,10 +41,11 @@ pub fn cut_middle(text: &str, max_chars: usize) -> String {
     format!("{}{CUT_MIDDLE}{}", &text[..at(head)], &text[at(chars - tail)..])
 }
 
-/// The text on one line: every run of blanks, line ends and control characters becomes one blank, none at the ends.
+/// The text on one line, [`clean`]: every run of blanks and line ends becomes one blank, none at the ends.
 pub fn one_line(text: &str) -> String {
+    let text = clean(text.as_bytes());
     let mut line = String::with_capacity(text.len().min(4 * MESSAGE_CHARS_MAX));
-    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+    for word in text.split_whitespace() {
         if !line.is_empty() {
             line.push(' ');
         }
@@ -53,9 +54,8 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
-/// What a program wrote, as text that is safe to show: invalid UTF-8 replaced, line ends as `\n`, no byte order
-/// mark, no terminal escape sequences, no control characters but `\n` and `\t`, and no marks that turn the
-/// direction of writing (they make a line read as another one).
+/// What a program wrote, as text that is safe to show: invalid UTF-8 replaced, line ends (also U+2028 and U+2029)
+/// as `\n`, no terminal escape sequences, and nothing that is [`unfit`] but `\n` and `\t`.
 pub fn clean(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     // Nearly every run is plain text; it is worth not walking it character by character.
@@ -63,48 +63,137 @@ pub fn clean(bytes: &[u8]) -> String {
         return text.into_owned();
     }
     let mut out = String::with_capacity(text.len());
-    let mut rest = text.trim_start_matches('\u{feff}').chars().peekable();
+    let mut rest = text.chars().peekable();
+    let mut before = None;
     while let Some(c) = rest.next() {
         match c {
             '\u{1b}' => skip_escape(&mut rest),
-            '\r' => {
-                if rest.peek() != Some(&'\n') {
-                    out.push('\n');
-                }
-            }
+            '\u{9b}' => skip_control_sequence(&mut rest),
+            '\u{90}' | '\u{98}' | '\u{9d}'..='\u{9f}' => skip_control_string(&mut rest),
+            '\r' if rest.peek() == Some(&'\n') => {}
+            '\r' | '\u{85}' | '\u{2028}' | '\u{2029}' => out.push('\n'),
+            '\u{b}' | '\u{c}' => out.push(' '),
             '\n' | '\t' => out.push(c),
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {}
-            _ if c.is_control() => {}
+            _ if unfit(before, c, rest.peek().copied()) => {}
             _ => out.push(c),
         }
+        before = Some(c);
     }
     out
 }
 
-/// Skips the rest of a terminal escape sequence (ECMA-48): `[` up to a letter, `]` up to BEL or ESC `\`, else one
-/// character. A line end stops it, so that a stray escape loses one line at most.
-fn skip_escape(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+/// The text with all that is [`unfit`] written as `\u{200b}`, for people who must see that it is there; `\n` and `\t`
+/// stay.
+pub fn shown(text: &str) -> String {
+    escaped(text, |c, out| out.extend(c.escape_default()))
+}
+
+/// JSON with all that is [`unfit`] in its strings written as `\u200b`: the same data, safe to look at.
+pub fn shown_json(json: &str) -> String {
+    escaped(json, |c, out| {
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            out.push_str(&format!("\\u{unit:04x}"));
+        }
+    })
+}
+
+fn escaped(text: &str, write: impl Fn(char, &mut String)) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.chars().peekable();
+    let mut before = None;
+    while let Some(c) = rest.next() {
+        if !matches!(c, '\n' | '\t') && unfit(before, c, rest.peek().copied()) {
+            write(c, &mut out);
+        } else {
+            out.push(c);
+        }
+        before = Some(c);
+    }
+    out
+}
+
+/// Whether a character, between its neighbours, has no place in text that people see: a control character (C0, C1),
+/// a line end that is none of ASCII's, or one that shows nothing and so hides in a text, makes two look the same, or
+/// turns the direction of writing (they make a line read as another one).
+///
+/// What joins is kept where it does its work: ZWJ and ZWNJ between two characters of a script that is joined (Arabic,
+/// the Indic ones) or of an emoji, one variation selector behind a character that has variants. Elsewhere they hide
+/// like the others. Tag characters always go: the flags of regions (Scotland) show as a black flag.
+pub fn unfit(before: Option<char>, c: char, after: Option<char>) -> bool {
+    match c {
+        ' '..='~' => false,
+        '\u{200c}' | '\u{200d}' => !(before.is_some_and(is_joined) && after.is_some_and(is_joined)),
+        '\u{180b}'..='\u{180d}' | '\u{180f}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}' => {
+            let keycap = c >= '\u{fe0e}' && matches!(before, Some('0'..='9' | '#' | '*' | '©' | '®'));
+            !keycap && !before.is_some_and(|b| b >= '\u{1000}' && !is_selector(b) && !b.is_whitespace() && !hides(b))
+        }
+        _ => c.is_control() || hides(c),
+    }
+}
+
+/// Shows nothing wherever it stands.
+fn hides(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180e}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e00ff}' | '\u{e01f0}'..='\u{e0fff}'
+    )
+}
+
+fn is_selector(c: char) -> bool {
+    matches!(c, '\u{180b}'..='\u{180d}' | '\u{180f}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}')
+}
+
+/// Letters of scripts that ZWJ and ZWNJ have a meaning in, and parts of emoji.
+fn is_joined(c: char) -> bool {
+    let may = matches!(
+        c,
+        '\u{600}'..='\u{109f}' | '\u{1700}'..='\u{1cff}' | '\u{2190}'..='\u{2bff}' | '\u{a800}'..='\u{abff}'
+            | '\u{fb50}'..='\u{fdff}' | '\u{fe0e}'..='\u{fe0f}' | '\u{fe70}'..='\u{fefc}' | '\u{10a00}'..='\u{11fff}'
+            | '\u{1e900}'..='\u{1e95f}' | '\u{1f000}'..='\u{1faff}'
+    );
+    may && !hides(c)
+}
+
+type Rest<'a> = std::iter::Peekable<std::str::Chars<'a>>;
+
+/// Skips the rest of a terminal escape sequence (ECMA-48) behind its ESC. A line end stops it, so that a stray escape
+/// loses one line at most.
+fn skip_escape(rest: &mut Rest<'_>) {
     let Some(kind) = rest.next_if(|c| *c != '\n') else { return };
     match kind {
-        '[' => {
-            while let Some(c) = rest.next_if(|c| matches!(c, ' '..='~')) {
-                if matches!(c, '@'..='~') {
-                    return;
-                }
-            }
-        }
-        ']' => {
-            while let Some(c) = rest.next_if(|c| *c != '\n') {
-                if c == '\u{7}' {
-                    return;
-                }
-                if c == '\u{1b}' {
-                    rest.next_if(|c| *c == '\\');
-                    return;
-                }
-            }
+        '[' => skip_control_sequence(rest),
+        ']' | 'P' | 'X' | '^' | '_' => skip_control_string(rest),
+        ' '..='/' => {
+            while rest.next_if(|c| matches!(c, ' '..='/')).is_some() {}
+            rest.next_if(|c| matches!(c, '0'..='~'));
         }
         _ => {}
+    }
+}
+
+/// Up to a letter.
+fn skip_control_sequence(rest: &mut Rest<'_>) {
+    while let Some(c) = rest.next_if(|c| matches!(c, ' '..='~')) {
+        if matches!(c, '@'..='~') {
+            return;
+        }
+    }
+}
+
+/// Up to BEL, ST or ESC `\`.
+fn skip_control_string(rest: &mut Rest<'_>) {
+    while let Some(c) = rest.next_if(|c| *c != '\n') {
+        match c {
+            '\u{7}' | '\u{9c}' => return,
+            '\u{1b}' => {
+                rest.next_if(|c| *c == '\\');
+                return;
+            }
+            _ => {}
+        }
     }
 }
 
@@ -220,11 +309,74 @@ mod tests {
             (b"stray \x1b\nnext", "stray \nnext"),
             (b"\x1b[31\nnext", "\nnext"),
             (b"nul\x00bell\x07del\x7f", "nulbelldel"),
-            ("c1\u{9b}31m".as_bytes(), "c131m"),
+            ("c1\u{9b}31m".as_bytes(), "c1"),
             ("turned \u{202e}txt".as_bytes(), "turned txt"),
         ];
         for (bytes, expect) in cases {
             assert_eq!(clean(bytes), expect, "{bytes:?}");
+        }
+    }
+
+    /// What hides is dropped, or written out where it must be seen; the data of JSON is the same either way.
+    #[test]
+    fn nothing_hides() {
+        let mut hidden: Vec<char> =
+            "\u{200b}\u{200c}\u{200d}\u{200e}\u{200f}\u{61c}\u{feff}\u{180e}\u{ad}\u{34f}\u{115f}\
+            \u{1160}\u{3164}\u{ffa0}\u{fe0f}\u{e0100}\u{fff9}\u{1d173}\u{0}\u{7}\u{8}\u{7f}\u{80}"
+                .chars()
+                .collect();
+        hidden.extend(('\u{202a}'..='\u{202e}').chain('\u{2060}'..='\u{206f}').chain('\u{e0000}'..='\u{e007f}'));
+        for c in hidden {
+            let text = format!("a{c}b");
+            assert_eq!((clean(text.as_bytes()), one_line(&text)), ("ab".into(), "ab".into()), "{c:?}");
+            assert_eq!(shown(&text), format!("a{}b", c.escape_unicode()), "{c:?}");
+            let json = serde_json::to_string(&text).unwrap();
+            let safe = shown_json(&json);
+            assert!(safe.is_ascii(), "{safe}");
+            assert_eq!(serde_json::from_str::<String>(&safe).unwrap(), text);
+        }
+        for end in ["\n", "\r\n", "\r", "\u{85}", "\u{2028}", "\u{2029}"] {
+            let text = format!("a{end}b");
+            assert_eq!((clean(text.as_bytes()), one_line(&text)), ("a\nb".into(), "a b".into()), "{end:?}");
+        }
+        for escape in [
+            "\x1b[1;31m",
+            "\x1b(B",
+            "\x1b]0;t\x07",
+            "\x1bPq\x1b\\",
+            "\x1b_x\u{9c}",
+            "\u{9b}2J",
+            "\u{9d}0;t\x07",
+            "\x1bc",
+        ] {
+            assert_eq!(one_line(&format!("a{escape}b")), "ab", "{escape:?}");
+        }
+    }
+
+    /// What joins is kept where it joins, and there alone.
+    #[test]
+    fn joiners_stay_where_they_join() {
+        let kept = [
+            "👨\u{200d}👩\u{200d}👧",
+            "❤\u{fe0f}\u{200d}🔥",
+            "1\u{fe0f}\u{20e3}",
+            "می\u{200c}خواهم",
+            "क्\u{200d}ष",
+            "葛\u{e0100}",
+            "©\u{fe0f}",
+        ];
+        for text in kept {
+            assert_eq!((clean(text.as_bytes()), shown(text)), (text.into(), text.into()));
+        }
+        let cases = [
+            ("а\u{200d}б", "аб"),
+            ("🔥\u{200d}", "🔥"),
+            ("🔥\u{200d}\u{200d}🔥", "🔥🔥"),
+            ("❤\u{fe0f}\u{fe0f}\u{e0101}", "❤\u{fe0f}"),
+            ("🏴\u{e0067}\u{e0062}\u{e007f}", "🏴"),
+        ];
+        for (text, expect) in cases {
+            assert_eq!(clean(text.as_bytes()), expect, "{text:?}");
         }
     }
 

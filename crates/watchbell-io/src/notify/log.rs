@@ -20,6 +20,7 @@ use std::{
 use watchbell_core::{
     config::{Capabilities, Key, Kind, Reader, Shape, tree::Value},
     model::{Action, Delivery, Failure, Receipt, Severity},
+    wire::text::shown_json,
 };
 
 /// The target of what is told in the agent's own log, so that the log knows it from the agent's own lines.
@@ -120,7 +121,7 @@ impl Log {
     fn body(&self, delivery: &Delivery) -> String {
         let title = || self.title.render_line(delivery, &[]);
         let line = match &self.place {
-            Place::File(_) => return serde_json::to_string(delivery).unwrap_or_default(),
+            Place::File(_) => return shown_json(&serde_json::to_string(delivery).unwrap_or_default()),
             Place::Agent => return title(),
             Place::Socket(_) => format!("<{}>watchbell[{}]: {}", priority(delivery), std::process::id(), title()),
             Place::Udp(_) => {

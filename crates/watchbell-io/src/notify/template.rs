@@ -257,7 +257,7 @@ fn render(
 ) -> Result<String, minijinja::Error> {
     let mut out = Bounded(Vec::new());
     env.get_template(name)?.render_captured_to(Value::from(Serde(&context)), &mut out)?;
-    Ok(String::from_utf8_lossy(&out.0).trim_end().to_owned())
+    Ok(text::clean(&out.0).trim_end().to_owned())
 }
 
 /// The name of the template in its environment.
@@ -549,11 +549,7 @@ pub fn first_line(text: &str) -> &str {
     text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default()
 }
 
-/// All lines as one, with single blanks and no control characters.
-pub fn one_line(text: &str) -> String {
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    clean.split_whitespace().collect::<Vec<_>>().join(" ")
-}
+pub use watchbell_core::wire::text::one_line;
 
 /// The first `max` characters, the last of them `…` where something is cut.
 pub fn cut(text: &str, max: usize) -> String {
@@ -603,7 +599,7 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// Text that Slack shows as it is.
 pub fn slack_escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text::clean(text.as_bytes()).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -631,6 +627,10 @@ pub(super) mod tests {
              Attempt: 4 of 4\nteam: web\n\nOutput:\n/dev/sda1 91%\n\nLook: https://example.com/\n\nWhat to do: clean up"
         );
         let resolve = Delivery { action: Action::Resolve, ..t.clone() };
+        let odd = "a\u{200b}b\u{61c}c\u{2028}d\u{e0041}e\u{202e}f\x1b[31mg";
+        let hidden = Delivery { event: Event { text: odd.into(), ..t.event.clone() }, ..t.clone() };
+        assert_eq!(title.render_line(&hidden, &[]), "CRITICAL: app/disk on web-1: abc defg");
+        assert_eq!(slack_escape(odd), "abc\ndefg");
         assert_eq!(title.render(&resolve, &[]), "OK: app/disk on web-1, after 20 min");
         let mut message = Delivery { action: Action::Message, ..t.clone() };
         message.event.topic = Some("deploy".into());

@@ -17,7 +17,10 @@ use tokio::{
     task::JoinSet,
     time::{error::Elapsed, timeout},
 };
-use watchbell_core::model::{Finding, Metric, Outcome, Phase, Severity};
+use watchbell_core::{
+    model::{Finding, Metric, Outcome, Phase, Severity},
+    wire::text::shown,
+};
 
 /// How many addresses of one name are tried.
 pub const ADDRESSES_MAX: usize = 16;
@@ -440,15 +443,12 @@ pub async fn read_bounded(
 pub fn excerpt(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * EXCERPT_CHARS_MAX)]);
     let text = text.trim();
-    let mut line: String = text.chars().take(EXCERPT_CHARS_MAX).flat_map(printable).collect();
+    let begin: String = text.chars().take(EXCERPT_CHARS_MAX).collect();
+    let mut line = shown(&begin).replace('\n', "\\n").replace('\t', "\\t");
     if text.chars().count() > EXCERPT_CHARS_MAX || bytes.len() > 4 * EXCERPT_CHARS_MAX {
         line.push_str(" ...");
     }
     line
-}
-
-fn printable(c: char) -> Vec<char> {
-    if c.is_control() { c.escape_default().collect() } else { vec![c] }
 }
 
 /// The host's full name, as far as the machine knows it.
@@ -562,6 +562,7 @@ mod tests {
     fn excerpts_are_one_clean_line() {
         assert_eq!(excerpt(b"  220 ready\r\n"), "220 ready");
         assert_eq!(excerpt(b"a\x07b\nc"), "a\\u{7}b\\nc");
+        assert_eq!(excerpt("a\u{200b}b\u{202e}c\u{2028}d".as_bytes()), "a\\u{200b}b\\u{202e}c\\u{2028}d");
         assert_eq!(excerpt(&b"x".repeat(1000)).chars().count(), EXCERPT_CHARS_MAX + 4);
         assert_eq!(excerpt(&[0xff, b'x']), "\u{fffd}x");
     }

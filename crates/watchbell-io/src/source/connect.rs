@@ -10,6 +10,7 @@ use tokio::{io::AsyncWriteExt, time::timeout};
 use watchbell_core::{
     config::{Capabilities, Key, Kind, Reader, Shape},
     model::{Finding, Outcome, Severity},
+    wire::text::clean,
 };
 
 /// How much of a greeting is read.
@@ -85,7 +86,7 @@ impl Connect {
         }
         let bytes = &mut heard.bytes;
         let end = net::read_bounded(&mut *stream, bytes, GREETING_BYTES_MAX, timeline, |b| matches(expect, b)).await;
-        outcome.output = String::from_utf8_lossy(bytes).into_owned();
+        outcome.output = clean(bytes);
         let (address, said) = (&self.address, net::excerpt(bytes));
         let wrong = match end {
             Ok(End::Enough) => {
@@ -113,7 +114,7 @@ impl Connect {
             return None;
         }
         let said = net::excerpt(&heard.bytes);
-        let outcome = Outcome { output: String::from_utf8_lossy(&heard.bytes).into_owned(), ..outcome };
+        let outcome = Outcome { output: clean(&heard.bytes), ..outcome };
         let text = format!(
             "`{}` said `{said}`, which does not match `{expect}`, and nothing that does came within {limit:?}",
             self.address

@@ -35,7 +35,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::process::Child;
-use watchbell_core::model::Severity;
+use watchbell_core::{model::Severity, wire::text::clean};
 use watchbell_io::shared::process::mark::{self, Mark, Process, Snapshot};
 
 /// So much of its last line is part of the message.
@@ -188,7 +188,7 @@ impl Args {
 
     fn request(&self, ended: &Ended) -> ReportRequest {
         let text = ended.text();
-        let output = String::from_utf8_lossy(&ended.tail).into_owned();
+        let output = clean(&ended.tail);
         let severity = match (ended.exit_code(), ended.lost) {
             (0, None | Some(Errno::PIPE)) => None,
             (0, Some(_)) => Some(Severity::Warning),
@@ -246,7 +246,7 @@ impl Ended {
 }
 
 fn last_line(bytes: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(bytes);
+    let text = clean(bytes);
     let last = text.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
     Some(last.chars().take(LAST_LINE_CHARS_MAX).collect())
 }

@@ -286,6 +286,20 @@ mod tests {
         assert_eq!(shown, format!("runs  name\n  12\n    {}\n   7  short\n", "n".repeat(36)));
     }
 
+    /// What hides in a name is seen in a table.
+    #[test]
+    fn nothing_hides_in_a_cell() {
+        for (text, expect) in [
+            ("a\u{200b}b", "a\\u{200b}b"),
+            ("a\u{2066}b", "a\\u{2066}b"),
+            ("a\u{2028}b", "a\\u{2028}b"),
+            ("a\u{e0041}b", "a\\u{e0041}b"),
+            ("a\nb", "a ⏎ b"),
+        ] {
+            assert_eq!(Cell::from(text).text, expect);
+        }
+    }
+
     #[test]
     fn colours_stay_when_a_text_is_cut() {
         let mut table = Table::new(&["a", "b"]);

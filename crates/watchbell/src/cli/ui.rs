@@ -5,7 +5,7 @@ use std::{
     io::{self, ErrorKind, IsTerminal, Write},
     process::ExitCode,
 };
-use watchbell_core::model::Severity;
+use watchbell_core::{model::Severity, wire::text::shown_json};
 
 /// How a command ends when it does not end well.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ pub fn print(text: &str) -> Done {
 /// As [`print`].
 pub fn print_json<T: serde::Serialize>(value: &T) -> Done {
     let text = serde_json::to_string_pretty(value).map_err(|e| Trouble::failed(format!("no JSON form: {e}")))?;
-    print(&(text + "\n"))
+    print(&(shown_json(&text) + "\n"))
 }
 
 /// Says something beside the data, on standard error.
@@ -232,18 +232,8 @@ fn visible(text: &str) -> usize {
     first + parts.map(rest).sum::<usize>()
 }
 
-/// Text from outside, safe to print: control characters are shown, not obeyed; line ends and tabs stay.
-pub fn clean(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() && c != '\n' && c != '\t' {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}
+/// Text from outside, safe to print.
+pub use watchbell_core::wire::text::shown as clean;
 
 /// `1 check`, `2 checks`.
 pub fn count(n: usize, what: &str) -> String {
@@ -269,6 +259,7 @@ mod tests {
     #[test]
     fn text_from_outside_does_not_reach_the_terminal_as_commands() {
         assert_eq!(clean("a\u{1b}[31mb\r\n\tc\u{7}"), "a\\u{1b}[31mb\\r\n\tc\\u{7}");
+        assert_eq!(clean("a\u{200b}b\u{202e}c\u{e0041}"), "a\\u{200b}b\\u{202e}c\\u{e0041}");
         assert_eq!(count(1, "check"), "1 check");
         assert_eq!(count(0, "check"), "0 checks");
     }

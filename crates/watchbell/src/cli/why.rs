@@ -4,7 +4,7 @@ use super::{
     client::{Reach, Target},
     faults::word,
     place::Place,
-    table::Look,
+    table::{Look, one_line},
     ui::{self, Done, Paint, Trouble},
     when,
 };
@@ -79,11 +79,11 @@ impl Args {
 fn uneventful(check: &CheckView) -> String {
     let last = match &check.last {
         Some(last) => {
-            format!("its last run was {}: {}", when::ago(last.started, clock::now()), ui::clean(&last.summary))
+            format!("its last run was {}: {}", when::ago(last.started, clock::now()), one_line(&last.summary))
         }
         None => "it has not run yet".to_owned(),
     };
-    let name = Paint::stdout().head(&ui::clean(&check.name));
+    let name = Paint::stdout().head(&one_line(&check.name));
     format!("{name}\nnow: not wrong\n\nnothing has happened to it, as far as is known; {last}\n")
 }
 
@@ -93,19 +93,19 @@ fn show(why: &WhyView, zone: &TimeZone, paint: Paint) -> String {
         WhyIs::Event => "event ",
         WhyIs::Delivery => "delivery ",
     };
-    let mut out = format!("{}\n", paint.head(&format!("{what}{}", ui::clean(&why.id))));
+    let mut out = format!("{}\n", paint.head(&format!("{what}{}", one_line(&why.id))));
     match &why.fault {
         Some(fault) => {
             let attempt = format!("attempt {} of {}", fault.attempt, fault.attempts);
             let severity = paint.severity(fault.severity, word(fault.severity, fault.unknown));
             let since = when::plain(fault.since, zone);
-            out.push_str(&format!("now: {severity} since {since}, {attempt}: {}\n", ui::clean(&fault.message)));
+            out.push_str(&format!("now: {severity} since {since}, {attempt}: {}\n", one_line(&fault.message)));
             if let Some(held) = &fault.held {
-                out.push_str(&format!("held: {} ({})\n", ui::clean(&held.text), held.rule));
+                out.push_str(&format!("held: {} ({})\n", one_line(&held.text), held.rule));
             }
             for held in &fault.held_for {
                 let notifier = held.notifier.as_deref().unwrap_or_default();
-                out.push_str(&format!("held for {}: {} ({})\n", ui::clean(notifier), ui::clean(&held.text), held.rule));
+                out.push_str(&format!("held for {}: {} ({})\n", one_line(notifier), one_line(&held.text), held.rule));
             }
             if let Some(runbook) = &fault.runbook {
                 out.push_str(&format!("runbook: {}\n", ui::clean(runbook)));
@@ -177,9 +177,9 @@ fn is_again(a: &WhyEntryView, b: &WhyEntryView) -> bool {
 /// What is wrong with a part of a check.
 fn part_line(fault: &FaultView, zone: &TimeZone, paint: Paint) -> String {
     let severity = paint.severity(fault.severity, fault.severity.word());
-    let (name, since) = (ui::clean(&fault.name), when::plain(fault.since, zone));
-    let held = fault.held.as_ref().map_or_else(String::new, |held| format!(" (held: {})", ui::clean(&held.text)));
-    format!("now: {name} {severity} since {since}: {}{held}\n", ui::clean(&fault.message))
+    let (name, since) = (one_line(&fault.name), when::plain(fault.since, zone));
+    let held = fault.held.as_ref().map_or_else(String::new, |held| format!(" (held: {})", one_line(&held.text)));
+    format!("now: {name} {severity} since {since}: {}{held}\n", one_line(&fault.message))
 }
 
 fn entry_line(entry: &WhyEntryView, why: &WhyView, zone: &TimeZone, paint: Paint) -> String {
@@ -215,10 +215,10 @@ fn decision_text(decision: &Decision, why: &WhyView, paint: Paint) -> String {
     let name = if *decision.name == *why.id || why.kind != WhyIs::Name {
         String::new()
     } else {
-        format!(" {}", ui::clean(&decision.name))
+        format!(" {}", one_line(&decision.name))
     };
     let key = decision.delivery.as_ref().map_or_else(String::new, |key| paint.dim(&format!("  [{key}]")));
-    format!("{verdict}{notifier}{name}: {} ({}){key}", ui::clean(&decision.text), decision.rule)
+    format!("{verdict}{notifier}{name}: {} ({}){key}", one_line(&decision.text), decision.rule)
 }
 
 fn waiting_line(waiting: &WaitingView, zone: &TimeZone) -> String {
@@ -230,7 +230,7 @@ fn waiting_line(waiting: &WaitingView, zone: &TimeZone) -> String {
             when::plain(waiting.not_before, zone)
         ),
     };
-    let last = waiting.last_failure.as_ref().map_or_else(String::new, |why| format!(": {}", ui::clean(why)));
+    let last = waiting.last_failure.as_ref().map_or_else(String::new, |why| format!(": {}", one_line(why)));
     format!("waiting: {} by {}, {tries}{last}  [{}]\n", waiting.action, waiting.notifier, waiting.key)
 }
 

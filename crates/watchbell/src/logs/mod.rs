@@ -8,13 +8,19 @@ mod sentry;
 mod syslog;
 
 use ::sentry::{ClientInitGuard, integrations::tracing::ErrorLayer, types::Dsn};
-use std::{io::IsTerminal, path::Path};
+use std::{
+    io::{self, IsTerminal},
+    path::Path,
+};
 use tracing::{Level, Metadata};
 use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt,
+    EnvFilter, Layer, Registry, filter::filter_fn, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt,
 };
-use watchbell_core::config::{AgentSettings, LogFormat};
+use watchbell_core::{
+    config::{AgentSettings, LogFormat},
+    wire::text::{shown, shown_json},
+};
 use watchbell_io::notify::log::TARGET as TOLD;
 
 /// The target of samples in the log.
@@ -132,8 +138,43 @@ where
         LogFormat::Text => true,
         LogFormat::Json => false,
     };
+    let writer = Safe { to: writer, text };
     let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colour);
     if text { layer.with_target(false).boxed() } else { layer.json().flatten_event(true).boxed() }
+}
+
+/// Writes lines in which nothing hides: neither what can't be seen nor, in text, a line end that would begin another
+/// line. The subscriber hands over whole lines, and has written out the escape sequences that are not its own colours.
+struct Safe<W> {
+    to: W,
+    text: bool,
+}
+
+impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for Safe<W> {
+    type Writer = Safe<W::Writer>;
+
+    fn make_writer(&'w self) -> Self::Writer {
+        Safe { to: self.to.make_writer(), text: self.text }
+    }
+}
+
+impl<W: io::Write> io::Write for Safe<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let line = String::from_utf8_lossy(bytes);
+        let line = line.strip_suffix('\n').unwrap_or(&line);
+        let safe = if self.text {
+            let parts: Vec<String> = line.split('\x1b').map(shown).collect();
+            parts.join("\x1b").replace('\n', "\\n")
+        } else {
+            shown_json(line)
+        };
+        self.to.write_all((safe + "\n").as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::{
 };
 use tracing::{Event, Level, Subscriber, field::Visit};
 use tracing_subscriber::{Layer, layer::Context};
+use watchbell_core::wire::text::shown;
 
 /// Where the daemon listens.
 pub(super) const SOCKET: &str = "/dev/log";
@@ -51,7 +52,7 @@ impl<S: Subscriber> Layer<S> for Syslog {
         };
         let mut line = Line(format!("<{}>watchbell[{}]:", FACILITY * 8 + severity, std::process::id()));
         event.record(&mut line);
-        let mut text = line.0.replace('\n', " | ");
+        let mut text = shown(&line.0).replace('\n', " | ");
         while text.len() > LINE_BYTES_MAX {
             text.pop();
         }
@@ -99,8 +100,8 @@ mod tests {
         tracing::subscriber::with_default(log, || {
             tracing::info!("nobody listens yet");
             let first = listen();
-            tracing::warn!(path = "a b", "one\ntwo");
-            assert_eq!(hear(&first), line(28, "one | two path=\"a b\""));
+            tracing::warn!(path = "a b", "one\ntwo\u{200b}\u{202e}\u{2028}");
+            assert_eq!(hear(&first), line(28, "one | two\\u{200b}\\u{202e}\\u{2028} path=\"a b\""));
             drop(first);
             std::fs::remove_file(&path).unwrap();
             tracing::info!("lost");

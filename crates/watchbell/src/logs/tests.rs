@@ -6,7 +6,6 @@ use std::{
     io,
     sync::{Arc, Mutex},
 };
-use tracing_subscriber::fmt::MakeWriter;
 
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);
@@ -104,4 +103,22 @@ fn missing_places_are_said() {
     assert_eq!(unset, ["`sentry_dsn`: the environment variable `WATCHBELL_NO_SUCH` is not set"]);
     let wrong = missing("[agent]\nsentry_dsn = { file = \"/proc/version\" }\n", &mut config);
     assert!(wrong[0].contains("is not an address of Sentry"), "{wrong:?}");
+}
+
+/// What comes from outside neither hides in a line nor begins another one.
+#[test]
+fn nothing_hides_in_a_line() {
+    let odd = "a\u{200b}b\u{202e}c\u{2028}d\u{e0041}e\nf\x1b[31mg";
+    let line = |format| {
+        let out = Written::default();
+        let layer = to_stderr(format, out.clone());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || tracing::error!("{odd}"));
+        out.text()
+    };
+    let (text, json) = (line(LogFormat::Text), line(LogFormat::Json));
+    assert!(text.contains("a\\u{200b}b\\u{202e}c\\u{2028}d\\u{e0041}e\\nf"), "{text}");
+    assert!(!text.contains("\x1b[31mg") && text.lines().count() == 1, "{text}");
+    assert!(json.is_ascii() && json.lines().count() == 1, "{json}");
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert!(json["message"].as_str().unwrap().starts_with("a\u{200b}b\u{202e}c\u{2028}d\u{e0041}e\nf"));
 }

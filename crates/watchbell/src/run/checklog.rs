@@ -14,6 +14,7 @@ use std::{
 use watchbell_core::{
     engine::ResultRecord,
     model::{Exit, Finding, Metric, Name, Severity, Timestamp},
+    wire::text::shown_json,
 };
 
 /// Lines that wait to be written, at most; more are dropped and counted.
@@ -102,7 +103,8 @@ fn line(record: &ResultRecord) -> String {
         metrics: &outcome.metrics,
         output: &outcome.output,
     };
-    serde_json::to_string(&line).unwrap_or_else(|error| format!("{{\"message\":\"no JSON form: {error}\"}}"))
+    serde_json::to_string(&line)
+        .map_or_else(|error| format!("{{\"message\":\"no JSON form: {error}\"}}"), |json| shown_json(&json))
 }
 
 /// The file of a check. `//AGENT/FILE/CHECK` has `FILE/CHECK.log` (so that a flake's is named after the flake, in
@@ -203,7 +205,7 @@ mod tests {
             summary: "91%\n\"full\"".into(),
             findings: vec![Finding::new(Severity::Error, "91%")],
             took: std::time::Duration::from_millis(1_500),
-            output: "out".into(),
+            output: "out\u{200b}\u{202e}\u{2028}\u{e0041}".into(),
             ..Outcome::default()
         };
         logs.write(&[record("//h/web/disk", true, bad), record("//h/web/quiet", false, Outcome::default())]);
@@ -218,9 +220,11 @@ mod tests {
         assert_eq!(disk["findings"].take()[0]["message"], "91%");
         let expect = serde_json::json!({
             "@timestamp": "1970-01-01T00:30:01Z", "check": "//h/web/disk", "level": "error", "message": "91%\n\"full\"",
-            "due": "1970-01-01T00:30:00Z", "took_ms": 1500, "findings": null, "output": "out",
+            "due": "1970-01-01T00:30:00Z", "took_ms": 1500, "findings": null,
+            "output": "out\u{200b}\u{202e}\u{2028}\u{e0041}",
         });
         assert_eq!(disk, expect);
+        assert!(lines("disk.log").is_ascii());
         assert_eq!(read("fine.log")["level"], "info");
         assert!(!folder.join("logs/web/quiet.log").exists());
         let mode = |path: &str| fs::metadata(folder.join(path)).unwrap().permissions().mode() & 0o777;
