@@ -7,10 +7,18 @@ use super::{
     schema, seen,
 };
 use rusqlite::{Connection, OptionalExtension};
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 /// No more problems of one sort are told of.
 pub const PROBLEMS_MAX: usize = 100;
+/// So many instructions of SQLite run before it is looked whether they should go on.
+const LOOK_EVERY: i32 = 10_000;
 
 /// What [`check`] found.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -100,9 +108,19 @@ fn rows_beside(to: &Path) -> PathBuf {
 /// Looks at every page and every row of a database, that of a state folder or a copy. Takes a while on a large one.
 ///
 /// # Errors
-/// There is no file, or it can't be opened at all; damage that SQLite can get past is in the report.
+/// There is no file, it can't be opened at all, or the disk can't read it; damage that SQLite can get past is in the report.
 pub fn check(path: &Path) -> Result<CheckReport, StoreError> {
-    let (conn, found) = journal::open(path)?;
+    check_until(path, &Arc::default())
+}
+
+/// The same, until `stop` is set: what is answered then says nothing of the database.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_until(path: &Path, stop: &Arc<AtomicBool>) -> Result<CheckReport, StoreError> {
+    let (mut conn, found) = journal::open(path)?;
+    let stop = stop.clone();
+    conn.progress_handler(LOOK_EVERY, Some(move || stop.load(Relaxed))).map_err(|e| StoreError::sqlite(path, &e))?;
     let conn = conn.unchecked_transaction().map_err(|e| StoreError::sqlite(path, &e))?;
     let is_rows = seen::is_seen(&conn).map_err(|e| StoreError::sqlite(path, &e))?;
     schema::refuse_newer(&conn, path, found, if is_rows { seen::SCHEMA_VERSION } else { schema::VERSION })?;
@@ -111,29 +129,30 @@ pub fn check(path: &Path) -> Result<CheckReport, StoreError> {
     }
     let mut report = CheckReport { path: path.to_owned(), is_rows, schema: found, ..CheckReport::default() };
     // A damaged file fails here and there; each part says what it can.
+    let damage = |e: rusqlite::Error| StoreError::sqlite(path, &e).damage();
     match integrity(&conn) {
         Ok(problems) => report.integrity = problems,
-        Err(e) => report.integrity.push(e.to_string()),
+        Err(e) => report.integrity.push(damage(e)?),
     }
     if is_rows {
         match rows_counts(&conn) {
             Ok(rows) => report.counts.rows = rows.into_iter().collect(),
-            Err(e) => report.damaged.push(format!("not everything can be counted: {e}")),
+            Err(e) => report.damaged.push(format!("not everything can be counted: {}", damage(e)?)),
         }
         report.counts.bytes = journal::bytes(path);
         return Ok(report);
     }
     match journal::load(&conn, path) {
         Ok((_, damaged)) => report.damaged = damaged,
-        Err(e) => report.damaged.push(e.to_string()),
+        Err(e) => report.damaged.push(e.damage()?),
     }
     match events(&conn) {
         Ok(damaged) => report.damaged.extend(damaged),
-        Err(e) => report.damaged.push(format!("the events can't be read to their end: {e}")),
+        Err(e) => report.damaged.push(format!("the events can't be read to their end: {}", damage(e)?)),
     }
     match journal::counts(&conn, path) {
         Ok(counts) => report.counts = counts,
-        Err(e) => report.damaged.push(format!("not everything can be counted: {e}")),
+        Err(e) => report.damaged.push(format!("not everything can be counted: {}", damage(e)?)),
     }
     Ok(report)
 }

@@ -69,7 +69,7 @@ impl Ballast {
     pub(super) fn means_full(&self, error: &StoreError) -> bool {
         match error {
             StoreError::DiskFull { .. } => true,
-            StoreError::Other { .. } => self.disk_is_full(),
+            StoreError::Disk { .. } | StoreError::Other { .. } => self.disk_is_full(),
             _ => false,
         }
     }

@@ -54,6 +54,14 @@ pub enum StoreError {
         /// What was found.
         why: String,
     },
+    /// The system could not read or write what the database holds. That says nothing about the database itself, and may
+    /// pass.
+    Disk {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite says.
+        why: String,
+    },
     /// A file was replaced or removed while the agent used it: what is written no longer arrives there.
     Moved {
         /// The file.
@@ -105,6 +113,7 @@ impl fmt::Display for StoreError {
             StoreError::DiskFull { path } => write!(f, "no room on the disk to write `{}`", path.display()),
             StoreError::Busy { path } => write!(f, "another process keeps `{}` locked", path.display()),
             StoreError::Corrupt { path, why } => write!(f, "`{}` is damaged: {why}", path.display()),
+            StoreError::Disk { path, why } => write!(f, "the disk fails to read or write `{}`: {why}", path.display()),
             StoreError::Moved { path } => {
                 write!(f, "`{}` was replaced or removed while the agent was using it", path.display())
             }
@@ -141,7 +150,17 @@ impl StoreError {
                  aside to start with nothing known (what is wrong now is told again)",
                 path.display()
             ),
-            StoreError::Moved { .. } => "restart the agent; stop it before putting another file in place".to_owned(),
+            StoreError::Disk { .. } => {
+                "see what the kernel says of the disk (`dmesg`) and whether it is mounted; the database itself may be well"
+                    .to_owned()
+            }
+            StoreError::Moved { path } => {
+                let dir = path.parent().unwrap_or(path).display();
+                format!(
+                    "put the same files back into `{dir}` (as with `mv`) and the agent goes on by itself; else restart it, and \
+                     stop it before you put others in place"
+                )
+            }
             StoreError::NotThere { .. } => {
                 "check `state` in `[agent]` of `watchbell.toml`, or start the agent: `watchbell run`".to_owned()
             }
@@ -161,12 +180,23 @@ impl StoreError {
             | StoreError::Busy { .. }
             | StoreError::Locked { .. }
             | StoreError::Denied { .. }
+            | StoreError::Disk { .. }
+            | StoreError::Moved { .. }
             | StoreError::Other { .. } => true,
             StoreError::NewerSchema { .. }
             | StoreError::OlderSchema { .. }
             | StoreError::Corrupt { .. }
-            | StoreError::Moved { .. }
             | StoreError::NotThere { .. } => false,
+        }
+    }
+
+    /// What this says of the file that was looked at, where it says anything: what is wrong with the disk, or who keeps it
+    /// locked, is no damage.
+    pub(super) fn damage(self) -> Result<String, StoreError> {
+        match self {
+            StoreError::Corrupt { why, .. } => Ok(why),
+            StoreError::Other { what, .. } => Ok(what),
+            other => Err(other),
         }
     }
 
@@ -178,6 +208,7 @@ impl StoreError {
             Some(ErrorCode::DiskFull) => StoreError::DiskFull { path },
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy { path },
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt { path, why },
+            Some(ErrorCode::SystemIoFailure) => StoreError::Disk { path, why },
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
                 StoreError::Denied { what: format!("can't use `{}`: {why}", path.display()), path }
             }

@@ -6,7 +6,9 @@
 use super::{
     StoreError,
     ballast::{BALLAST_BYTES, Ballast},
-    database, journal,
+    database,
+    files::Files,
+    journal,
     lock::{self, Lock},
     make_dir, open_file,
     rows::{self, DECISION, EVENT, signed},
@@ -16,7 +18,6 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 use std::{
     fs,
     hash::{DefaultHasher, Hash, Hasher},
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -88,6 +89,8 @@ pub struct Opened {
     pub state: State,
     /// Rows that can't be read, each with why. They stay where they are until something writes their key.
     pub damaged: Vec<String>,
+    /// The folder was used before, and nothing is known: the database was removed or emptied.
+    pub lost: bool,
 }
 
 /// The one writer of a state folder. Blocking; it belongs on a thread of its own.
@@ -98,8 +101,7 @@ pub struct Store {
     lock: Lock,
     ballast: Ballast,
     path: PathBuf,
-    /// Device and inode of the database, to notice when somebody replaces it.
-    file: (u64, u64),
+    files: Files,
     options: StoreOptions,
     /// The id of the next decision.
     next_decision: u64,
@@ -124,7 +126,8 @@ impl Store {
         let path = database(dir);
         let wrong = |e: &std::io::Error| StoreError::io(format!("can't open `{}`", path.display()), &path, e);
         // Made here for its mode: SQLite gives its other files the mode of the database.
-        let file = open_file(&path).and_then(|f| f.metadata()).map_err(|e| wrong(&e))?;
+        let used = was_used(dir);
+        drop(open_file(&path).map_err(|e| wrong(&e))?);
         let mut ballast = Ballast::new(dir, options.ballast_bytes);
         let mut disk_full = false;
         let conn = connect(&path, options.now).or_else(|error| {
@@ -141,24 +144,28 @@ impl Store {
             lock,
             ballast,
             disk_full,
+            files: Files::of(&path),
             path,
-            file: (file.dev(), file.ino()),
             options: options.clone(),
             next_decision: last.map_or(1, |id| rows::unsigned(id) + 1),
             last: None,
             tended: None,
             untended: None,
         };
-        Ok(Opened { store, state, damaged })
+        // Each agent's first commit gives its state an id.
+        let lost = used && damaged.is_empty() && state.meta.agent_id.is_empty();
+        Ok(Opened { store, state, damaged, lost })
     }
 
     /// Writes all of a commit, durably, or nothing of it. After an error the same commit can be given again.
     ///
-    /// On a full disk the ballast is freed and the commit tried once more; see [`Store::disk_trouble`].
+    /// On a full disk the ballast is freed and the commit tried once more; see [`Store::disk_trouble`]. An empty commit
+    /// only looks whether one could be kept: whether the files are still at their paths.
     ///
     /// # Errors
     /// What stood in the way; [`StoreError::may_pass`] says whether waiting can help.
     pub fn commit(&mut self, commit: &Commit) -> Result<(), StoreError> {
+        self.still_ours()?;
         if commit.is_empty() {
             return Ok(());
         }
@@ -175,16 +182,16 @@ impl Store {
             self.last = Some((hash, first));
             self.next_decision = self.next_decision.max(first + commit.decisions.len() as u64);
         }
-        Ok(())
+        // Removed while it was written: it must be given again.
+        self.still_ours()
     }
 
-    /// Keeps house: removes old events and decisions in small slices, makes the ballast again when there is
-    /// room, and looks whether the files are still the ones that were opened. Meant to be called after a
-    /// commit; it does something at most every [`TEND_EVERY`] unless there is more to remove. Says how many
+    /// Keeps house: removes old events and decisions in small slices, and makes the ballast again when there is
+    /// room. Meant to be called after a commit; it does something at most every [`TEND_EVERY`] unless there is more to remove. Says how many
     /// rows it removed.
     ///
     /// # Errors
-    /// A file was replaced, or the rows could not be removed. Nothing that was committed depends on it; until it
+    /// The rows could not be removed. Nothing that was committed depends on it; until it
     /// succeeds again, [`Store::disk_trouble`] says so.
     pub fn tend(&mut self, now: Timestamp) -> Result<usize, StoreError> {
         // A clock that was set back must not stop it until it has caught up.
@@ -198,7 +205,6 @@ impl Store {
     }
 
     fn keep_house(&mut self, now: Timestamp) -> Result<usize, StoreError> {
-        self.still_ours()?;
         if self.ballast.fill() {
             self.disk_full = false;
         }
@@ -249,10 +255,7 @@ impl Store {
         if self.lock.moved() {
             return Err(StoreError::Moved { path: self.lock.path().to_owned() });
         }
-        match fs::metadata(&self.path) {
-            Ok(there) if (there.dev(), there.ino()) == self.file => Ok(()),
-            _ => Err(StoreError::Moved { path: self.path.clone() }),
-        }
+        self.files.in_place()
     }
 
     /// Removes what is too old or too many, or anything while the database is too large, at most a slice of each table,
@@ -281,6 +284,19 @@ impl Store {
     pub(super) fn raw(&mut self) -> &mut Connection {
         &mut self.conn
     }
+}
+
+/// Whether an agent ran on this folder before: it left something that only comes after a database. `queue` and `lock` may
+/// come before one; and a command with no agent running may have made the ballast, with a database.
+fn was_used(dir: &Path) -> bool {
+    let is_empty = fs::metadata(database(dir)).map_or(true, |file| file.len() == 0);
+    let is_left = |name: &str| {
+        (is_empty && name == "ballast")
+            || ["logs", "agent.sock", super::ROWS_FILE, "state.db-wal", "state.db-shm"].contains(&name)
+            || name.starts_with("state.db.before-v")
+    };
+    let names = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.into_iter().any(|name| name.to_str().is_some_and(is_left))
 }
 
 /// Opens the database for writing and brings it up to date.

@@ -17,6 +17,7 @@
 //!   row leaves what one leaves.
 //! - A row that can't be read is told of and left where it is; the others are read.
 //! - No clock is read here: whoever calls says what time it is.
+//! - What was committed is in the files that are at their paths: a commit into removed or replaced ones fails.
 //!
 //! Permissions: the folder is made with mode 0750, the files with 0640 (the group may read the state with the
 //! agent down, nobody else can); the umask can take more away. What is there already keeps its mode.
@@ -24,6 +25,7 @@
 mod backup;
 mod ballast;
 mod error;
+mod files;
 mod journal;
 mod local;
 mod lock;
@@ -35,7 +37,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use backup::{CheckReport, PROBLEMS_MAX, backup, check};
+pub use backup::{CheckReport, PROBLEMS_MAX, backup, check, check_until};
 pub use ballast::BALLAST_BYTES;
 pub use error::StoreError;
 pub use journal::{Counts, Cut, EVENTS_MAX, EventQuery, Journal, NameMatch, WHY_ENTRIES_MAX, Why, WhyEntry, WhyKind};

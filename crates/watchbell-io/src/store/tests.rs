@@ -2,7 +2,7 @@
 
 use super::{
     CheckReport, Cut, EventQuery, Journal, NameMatch, Opened, ROWS_FILE, Store, StoreError, StoreOptions, WhyEntry,
-    WhyKind, backup, check, database, holder, schema,
+    WhyKind, backup, check, check_until, database, holder, schema,
     seen::SeenRows,
     testing::{Dice, TempDir, at, decision, event, fault, mutate, open, options, queued},
 };
@@ -13,10 +13,11 @@ use std::{
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
     process::{Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 use watchbell_core::{
-    engine::{Commit, Row, RowKey, State},
+    engine::{Commit, Meta, Row, RowKey, State},
     model::{Event, EventKind, Name, Severity, Timestamp, Verdict},
 };
 
@@ -56,7 +57,7 @@ fn what_was_committed_is_read_back() {
         let mut state = State::default();
         let (mut events, mut decisions) = (Vec::new(), Vec::new());
         for _ in 0..5 {
-            let Opened { mut store, state: loaded, damaged } = open(dir.path());
+            let Opened { mut store, state: loaded, damaged, .. } = open(dir.path());
             assert_eq!((loaded, damaged), (state.clone(), vec![]), "seed {seed}");
             for _ in 0..10 {
                 let commit = mutate(&mut state, &mut dice);
@@ -227,19 +228,121 @@ fn a_command_that_holds_the_folder_for_a_moment_is_waited_for() {
 /// Files that are replaced under a running agent are noticed.
 #[test]
 fn files_that_are_replaced_are_noticed() {
-    for file in ["state.db", "lock"] {
-        let dir = TempDir::new("moved");
-        let mut store = open(dir.path()).store;
-        store.tend(at(0)).unwrap();
-        let path = dir.path().join(file);
-        fs::rename(&path, dir.path().join("aside")).unwrap();
-        fs::write(&path, "").unwrap();
-        let moved = StoreError::Moved { path };
-        assert_eq!(store.tend(at(60)), Err(moved.clone()));
-        // Calls that do nothing because the last was a moment ago do not make it well.
-        assert_eq!((store.tend(at(61)), store.disk_trouble()), (Ok(0), Some(moved.to_string())));
-        fs::rename(dir.path().join("aside"), dir.path().join(file)).unwrap();
-        assert_eq!((store.tend(at(120)), store.disk_trouble()), (Ok(0), None));
+    for file in ["state.db", "state.db-wal", "state.db-shm", "lock"] {
+        for replaced in [false, true] {
+            let dir = TempDir::new("moved");
+            let mut store = open(dir.path()).store;
+            let mut state = State::default();
+            let mut dice = Dice(9);
+            fill(&mut store, [mutate(&mut state, &mut dice)]);
+            let path = dir.path().join(file);
+            fs::rename(&path, dir.path().join("aside")).unwrap();
+            if replaced {
+                fs::write(&path, "").unwrap();
+            }
+            let commit = mutate(&mut state, &mut dice);
+            // What only looks says it too.
+            for commit in [&Commit::default(), &commit, &commit] {
+                let error = store.commit(commit).unwrap_err();
+                assert_eq!(error, StoreError::Moved { path: path.clone() });
+                assert!(error.may_pass(), "the same file may come back");
+            }
+            fs::rename(dir.path().join("aside"), &path).unwrap();
+            assert_eq!((store.commit(&Commit::default()), store.commit(&commit)), (Ok(()), Ok(())));
+            drop(store);
+            assert_eq!(open(dir.path()).state, state, "{file}");
+        }
+    }
+}
+
+/// A database that is gone or empty where an agent ran before is said, once; a first start says nothing.
+#[test]
+fn a_lost_database_is_said() {
+    let known = || Commit {
+        rows: vec![
+            State { meta: Meta { agent_id: "a".into(), ..Meta::default() }, ..State::default() }.row(&RowKey::Meta),
+        ],
+        ..Commit::default()
+    };
+    // What is in the folder, how the database ended, and whether that is said.
+    let gone = |path: &Path| fs::remove_file(path).unwrap();
+    let emptied = |path: &Path| fs::write(path, "").unwrap();
+    let rows_gone = |path: &Path| {
+        Connection::open(path).unwrap().execute_batch("DELETE FROM row").unwrap();
+    };
+    let kept = |_: &Path| {};
+    type End<'a> = &'a dyn Fn(&Path);
+    let table: [(&str, End<'_>, bool); 8] = [
+        ("logs", &gone, true),
+        ("rows.db", &gone, true),
+        ("ballast", &emptied, true),
+        ("state.db.before-v2", &emptied, true),
+        ("logs", &rows_gone, true),
+        ("logs", &kept, false),
+        ("queue", &kept, false),
+        ("queue", &gone, true),
+    ];
+    for (n, (left, end, said)) in table.into_iter().enumerate() {
+        let dir = TempDir::new("lost");
+        let opened = open(dir.path());
+        assert!(!opened.lost, "{n}: a first start");
+        let mut store = opened.store;
+        store.commit(&known()).unwrap();
+        drop(store);
+        fs::write(dir.path().join(left), "").unwrap();
+        end(&database(dir.path()));
+        let mut opened = open(dir.path());
+        assert_eq!(opened.lost, said, "{n}: {left}");
+        opened.store.commit(&known()).unwrap();
+        drop(opened);
+        assert!(!open(dir.path()).lost, "{n}: once");
+    }
+    // What `send` and `exec` leave before the first start, and a start that was ended at once; then a command.
+    let dir = TempDir::new("first");
+    fs::create_dir(dir.path().join("queue")).unwrap();
+    ["lock", "state.db"].into_iter().for_each(|file| fs::write(dir.path().join(file), "").unwrap());
+    assert!(!open(dir.path()).lost);
+    assert!(!open(dir.path()).lost, "nothing was known yet");
+}
+
+/// What the disk does is not what the database is.
+#[test]
+fn an_error_of_the_disk_is_no_damage() {
+    use rusqlite::ffi;
+    let path = Path::new("state.db");
+    let table = [
+        (ffi::SQLITE_CORRUPT, true),
+        (ffi::SQLITE_CORRUPT_INDEX, true),
+        (ffi::SQLITE_NOTADB, true),
+        (ffi::SQLITE_IOERR, false),
+        (ffi::SQLITE_IOERR_READ, false),
+        (ffi::SQLITE_IOERR_FSYNC, false),
+        (ffi::SQLITE_IOERR_CORRUPTFS, false),
+        (ffi::SQLITE_BUSY, false),
+        (ffi::SQLITE_FULL, false),
+        (ffi::SQLITE_CANTOPEN, false),
+    ];
+    for (code, damaged) in table {
+        let error = StoreError::sqlite(path, &rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+        assert_eq!((error.clone().damage().is_ok(), !error.may_pass()), (damaged, damaged), "{error:?}");
+        assert_eq!(
+            error.to_string().contains("damaged") || error.hint().contains("backup in its place"),
+            damaged,
+            "{error}"
+        );
+    }
+}
+
+/// A look at a database ends when it should.
+#[test]
+fn a_look_can_be_ended() {
+    let dir = TempDir::new("look");
+    let mut store = open(dir.path()).store;
+    fill(&mut store, [Commit { events: (1..5_000).map(|n| event(n, 1, "x")).collect(), ..Commit::default() }]);
+    let path = database(dir.path());
+    for (ended, want) in [(false, false), (true, true)] {
+        let report = check_until(&path, &Arc::new(ended.into())).unwrap();
+        assert_eq!(report.integrity.iter().any(|line| line.contains("interrupted")), want, "{:?}", report.integrity);
     }
 }
 
@@ -470,7 +573,7 @@ fn a_row_that_cannot_be_read_is_told_of() {
     )
     .unwrap();
     drop(conn);
-    let Opened { state: loaded, damaged, store } = open(dir.path());
+    let Opened { state: loaded, damaged, store, .. } = open(dir.path());
     drop(store);
     let expect = [
         "row `bytes` of `check` can't be read: it is not UTF-8",

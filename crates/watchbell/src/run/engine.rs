@@ -34,8 +34,8 @@ const COMMIT_AGAIN_AFTER: Duration = Duration::from_secs(1);
 const STORE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the store must work before the fault that says it did not is gone.
 const STORE_FAULT_FOR: Duration = Duration::from_secs(60);
-/// The engine looks at the clock at least this often, to notice that it was set.
-const LOOK_AT_CLOCK_EVERY: Duration = Duration::from_secs(1);
+/// The engine looks at the clock at least this often, to notice that it was set; and at the store's files, that they are there.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What leaves the engine.
 #[derive(Debug)]
@@ -83,6 +83,8 @@ pub struct Engine {
     open: Batch,
     /// What leaves once the commit under way is done.
     committing: Option<Batch>,
+    /// When the store was last given something: when nothing happens, it is asked whether it still could be.
+    given: Instant,
     /// The store fails: nothing is taken in until it works.
     outage: Option<Outage>,
     /// The commit that failed, and when it is tried again.
@@ -111,6 +113,8 @@ struct Batch {
     effects: Effects,
     waiters: Vec<(oneshot::Sender<Answer>, Answer)>,
     since: Option<Instant>,
+    /// Nothing is in it: the store is asked whether it could keep something.
+    only_looks: bool,
     /// More is in it than that checks ran and found nothing new.
     matters: bool,
 }
@@ -127,6 +131,7 @@ impl Engine {
             watch: Watch::new(),
             open: Batch::default(),
             committing: None,
+            given: Instant::now(),
             outage: None,
             again: None,
             failed_at: None,
@@ -181,7 +186,7 @@ impl Engine {
 
     /// How long nothing needs doing unless something arrives.
     fn sleep(&self) -> Duration {
-        let mut wait = LOOK_AT_CLOCK_EVERY;
+        let mut wait = LOOK_EVERY;
         if self.committing.is_none()
             && let Some(since) = self.open.since
         {
@@ -269,15 +274,18 @@ impl Engine {
         let due = !self.open.waiters.is_empty()
             || self.closing.is_some()
             || self.open.since.is_some_and(|since| since.elapsed() >= self.open.open_for());
-        if self.committing.is_some() || self.outage.is_some() || !due {
+        let look = self.open.is_empty() && self.given.elapsed() >= LOOK_EVERY;
+        if self.committing.is_some() || self.outage.is_some() || !(due || look) {
             return;
         }
         let mut batch = std::mem::take(&mut self.open);
         let commit = batch.effects.take_commit(&self.world.state);
-        if commit.is_empty() {
+        if commit.is_empty() && !look {
             return self.release(batch);
         }
-        batch.since = Some(Instant::now());
+        batch.only_looks = commit.is_empty();
+        self.given = Instant::now();
+        batch.since = Some(self.given);
         // Should its thread be gone, waiting for its answer says so.
         let _ = self.committer.commits.send(commit);
         self.committing = Some(batch);
@@ -287,9 +295,11 @@ impl Engine {
     fn committed(&mut self, result: Result<Option<String>, (Commit, StoreError)>) {
         match result {
             Ok(disk_trouble) => {
-                self.health.commits.fetch_add(1, Relaxed);
                 if let Some(batch) = self.committing.take() {
-                    self.health.commit_time.observe(batch.since.map(|s| s.elapsed()).unwrap_or_default());
+                    if !batch.only_looks {
+                        self.health.commits.fetch_add(1, Relaxed);
+                        self.health.commit_time.observe(batch.since.map(|s| s.elapsed()).unwrap_or_default());
+                    }
                     self.release(batch);
                 }
                 self.tell_of_store(disk_trouble);

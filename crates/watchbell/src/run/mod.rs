@@ -9,6 +9,7 @@ pub mod engine;
 mod forget;
 pub mod handle;
 pub mod health;
+mod integrity;
 pub mod pings;
 pub mod queue;
 mod reload;
@@ -33,7 +34,7 @@ use crate::logs::Missing;
 pub use reload::load;
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, RwLock},
     time::Duration,
 };
@@ -45,8 +46,8 @@ use tokio::{
 };
 use watchbell_core::{
     config::{AgentSettings, Loaded, Problems, sentry_dsn_in},
-    engine::{Commit, Input, World},
-    model::{Finding, Name, Severity},
+    engine::{Commit, Input, Message, World},
+    model::{EventState, Finding, Name, Severity},
 };
 use watchbell_io::{
     notify::Channel,
@@ -138,6 +139,10 @@ async fn serve(folder: Folder, read: Read, loaded: Loaded<Program, Channel>, log
     let (handle, requests) = Handle::new(health.clone());
     let (policy, view, kit) = parts(loaded, &BTreeMap::new());
     let world = World::new(policy, opened.state);
+    if opened.lost {
+        // It waits for the start, and goes into the same commit.
+        handle.input(Input::Message(Box::new(lost(&world, opened.store.path())))).await;
+    }
     let committer = committer(opened.store);
     let kit: SharedKit = Arc::new(RwLock::new(Arc::new(kit)));
     let (reloads, asked) = mpsc::channel(1);
@@ -159,15 +164,42 @@ async fn serve(folder: Folder, read: Read, loaded: Loaded<Program, Channel>, log
     let queue = tokio::spawn(queue::take_in(agent.clone()));
     let watchdog = tokio::spawn(feed_watchdog(agent.handle.clone()));
     let logs = tokio::spawn(tell_of_logs(logs, agent.handle.clone()));
+    let looks = tokio::spawn(integrity::keep_looking(agent.clone()));
     let keeping = keeper.abort_handle();
     let ended = until_the_end([term, int], engine, keeper).await;
     agent.health.set_stopping();
     systemd::stopping();
-    let tasks = [&queue, &house, &watchdog, &logs].map(|task| task.abort_handle());
+    let tasks = [&queue, &house, &watchdog, &logs, &looks].map(|task| task.abort_handle());
     tasks.iter().chain([&keeping]).for_each(|task| task.abort());
     web.stop().await;
     end_in_good_order(&agent, &sending).await;
     ended
+}
+
+/// What is said, once, where the database was removed or emptied while no agent ran.
+fn lost(world: &World, database: &Path) -> Message {
+    let text = format!(
+        "`{}` was missing or empty though this folder was used before: history, squelches, acknowledgements and what was \
+         told are lost; what is wrong now is told again",
+        database.display()
+    );
+    tracing::error!("{text}");
+    let hint = "If you have a backup: stop the agent, put it in place (see \"Backup\" in the operations guide), start. If not: \
+                set squelches and acknowledgements again, and close by hand what receivers have open and is no longer wrong.";
+    let known = |notifier: &Name| world.policy.notifiers.contains_key(notifier);
+    Message {
+        at: None,
+        source: "agent".into(),
+        name: "store".into(),
+        severity: Severity::Critical,
+        state: EventState::Info,
+        topic: None,
+        text: format!("{text}\n{hint}"),
+        link: None,
+        labels: BTreeMap::new(),
+        notify: world.healthy_notifiers().into_iter().filter(known).collect(),
+        id: None,
+    }
 }
 
 /// Says by a fault of the agent's own, for as long as it is so, that a place which the config asks for is not logged

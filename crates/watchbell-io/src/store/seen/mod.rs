@@ -30,11 +30,11 @@ pub use tables::CHECKERS_MAX;
 pub(super) use tables::{VERSION as SCHEMA_VERSION, is_seen};
 pub use writer::{GROUP_ROWS_MAX, QUEUE_MAX};
 
-use super::{StoreError, local, open_file, schema, sync_dir};
+use super::{StoreError, files::Files, local, open_file, schema, sync_dir};
 use hash::Salt;
 use readers::Readers;
 use rusqlite::{Connection, OpenFlags, params};
-use std::{collections::HashSet, os::unix::fs::MetadataExt, path::Path, time::Duration};
+use std::{collections::HashSet, path::Path, time::Duration};
 use tables::Fresh;
 use watchbell_core::{
     model::{Counted, Name, Row, Timestamp, Window},
@@ -86,15 +86,15 @@ impl SeenRows {
         let open = || -> Result<_, StoreError> {
             let wrong = |e: &std::io::Error| StoreError::io(format!("can't open `{}`", path.display()), path, e);
             // Made here for its mode: SQLite gives its other files the mode of the database.
-            let file = open_file(path).and_then(|f| f.metadata()).map_err(|e| wrong(&e))?;
+            drop(open_file(path).map_err(|e| wrong(&e))?);
             let conn = connect(path)?;
             let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
             sync_dir(dir).map_err(|e| wrong(&e))?;
             let salt = change(salt(&conn).map_err(|e| StoreError::sqlite(path, &e))?);
-            Ok((conn, (file.dev(), file.ino()), salt))
+            Ok((conn, Files::of(path), salt))
         };
-        let (conn, file, salt) = open().map_err(|e| told(&e))?;
-        let writer = Writer::start(conn, path.to_owned(), file, salt)?;
+        let (conn, files, salt) = open().map_err(|e| told(&e))?;
+        let writer = Writer::start(conn, path.to_owned(), files, salt)?;
         Ok(SeenRows { readers: Readers::new(path), writer: Some(writer), salt })
     }
 

@@ -9,11 +9,9 @@ use super::{
     tables::{self, Fresh, Place},
     told,
 };
-use crate::store::StoreError;
+use crate::store::{StoreError, files::Files};
 use rusqlite::Connection;
 use std::{
-    fs,
-    os::unix::fs::MetadataExt,
     path::PathBuf,
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread::{self, JoinHandle},
@@ -62,9 +60,9 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts it with a connection that may write.
-    pub(super) fn start(conn: Connection, path: PathBuf, file: (u64, u64), salt: Salt) -> Result<Writer, String> {
+    pub(super) fn start(conn: Connection, path: PathBuf, files: Files, salt: Salt) -> Result<Writer, String> {
         let (jobs, queue) = sync_channel(QUEUE_MAX);
-        let mut own = Own { conn, path, file, salt };
+        let mut own = Own { conn, path, files, salt };
         let thread = thread::Builder::new()
             .name("rows".to_owned())
             .spawn(move || own.run(&queue))
@@ -97,8 +95,7 @@ impl Drop for Writer {
 struct Own {
     conn: Connection,
     path: PathBuf,
-    /// Device and inode of the database, to notice when somebody replaces it.
-    file: (u64, u64),
+    files: Files,
     salt: Salt,
 }
 
@@ -131,7 +128,8 @@ impl Own {
 
     /// All of these in one transaction: an error if it is lost, else each one's answer.
     fn together(&mut self, group: &[Job]) -> Result<Vec<Result<u64, StoreError>>, StoreError> {
-        self.still_ours()?;
+        // What is written to a removed file would be lost.
+        self.files.in_place()?;
         let wrong = |path: &PathBuf, e| StoreError::sqlite(path, &e);
         let path = &self.path;
         // Rolled back where this returns early.
@@ -156,14 +154,6 @@ impl Own {
         }
         tx.commit().map_err(|e| wrong(path, e))?;
         Ok(answers)
-    }
-
-    /// Whether the database is still at its path: what is written to a removed file would be lost.
-    fn still_ours(&self) -> Result<(), StoreError> {
-        match fs::metadata(&self.path) {
-            Ok(there) if (there.dev(), there.ino()) == self.file => Ok(()),
-            _ => Err(StoreError::Moved { path: self.path.clone() }),
-        }
     }
 }
 
