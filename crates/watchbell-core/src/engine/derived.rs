@@ -1,6 +1,12 @@
 //! What follows from policy and state: timers, running checks, indexes. Rebuilt at start and at a reload.
 
-use super::{lookback::PlanEnd, operator::SQUELCH_SIZE_MAX, results::result_bytes, timers::Timers, world::State};
+use super::{
+    lookback::PlanEnd,
+    operator::{compiled, size},
+    results::result_bytes,
+    timers::Timers,
+    world::State,
+};
 use crate::{
     config::{CheckPolicy, Policy},
     model::{Delivery, Name, Timestamp},
@@ -8,7 +14,7 @@ use crate::{
     state::squelch::Squelch,
 };
 use foldhash::fast::FixedState;
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
@@ -212,6 +218,8 @@ impl Lane {
 #[derive(Clone, Debug)]
 pub(super) struct Silence {
     pub regex: Regex,
+    /// What it takes in memory, about.
+    pub size: usize,
     /// When it holds, where that is not all the time.
     pub every: Option<Hours>,
 }
@@ -299,12 +307,14 @@ impl Derived {
     /// Squelches, compiled. They could be read when they were set; a later version that refuses one leaves it without
     /// effect.
     pub fn index_squelches(&mut self, policy: &Policy, state: &State) {
-        let compiled = |squelch: &Squelch| {
-            let regex = RegexBuilder::new(&squelch.regex).size_limit(SQUELCH_SIZE_MAX).build().ok()?;
+        let silence = |squelch: &Squelch| {
+            // What is compiled already is the same: a reload does not compile it again.
+            let known = self.squelches.get(&squelch.regex).map(|known| (known.regex.clone(), known.size));
+            let (regex, size) = known.or_else(|| Some((compiled(&squelch.regex).ok()?, size(&squelch.regex))))?;
             let every = squelch.every.as_ref().map(|every| Hours::parse(every, &policy.agent.zone));
-            Some((squelch.regex.clone(), Silence { regex, every: every.transpose().ok()? }))
+            Some((squelch.regex.clone(), Silence { regex, size, every: every.transpose().ok()? }))
         };
-        self.squelches = state.squelches.values().filter_map(compiled).collect();
+        self.squelches = state.squelches.values().filter_map(silence).collect();
     }
 
     /// A check is gone.

@@ -10,10 +10,32 @@ use crate::{
     route::hours::Hours,
     state::squelch::Squelch,
 };
-use regex::RegexBuilder;
+use regex::{Regex, RegexBuilder};
 
+/// So many squelches are kept.
+const SQUELCHES_MAX: usize = 1000;
 /// A squelch's compiled regular expression may take this many bytes.
-pub(super) const SQUELCH_SIZE_MAX: usize = 1 << 20;
+const SQUELCH_SIZE_MAX: usize = 1 << 20;
+/// Those of all squelches together may take this many.
+const SQUELCHES_SIZE_MAX: usize = 8 << 20;
+/// The least that one counts for.
+const SQUELCH_SIZE_MIN: usize = 4 << 10;
+/// What matching a squelch remembers may take this many bytes.
+const SQUELCH_CACHE_MAX: usize = 64 << 10;
+
+/// A squelch's regular expression, compiled.
+pub(super) fn compiled(regex: &str) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(regex).size_limit(SQUELCH_SIZE_MAX).dfa_size_limit(SQUELCH_CACHE_MAX).build()
+}
+
+/// How many bytes a regular expression that can be compiled takes: the next power of two.
+pub(super) fn size(regex: &str) -> usize {
+    let mut size = SQUELCH_SIZE_MIN;
+    while size < SQUELCH_SIZE_MAX && RegexBuilder::new(regex).size_limit(size).build().is_err() {
+        size *= 2;
+    }
+    size
+}
 
 /// When a squelch ends, or its hours begin or end.
 pub(super) fn squelch_wakes(squelch: &Squelch, silence: Option<&Silence>, now: Timestamp) -> Option<Timestamp> {
@@ -51,8 +73,7 @@ impl Step<'_> {
 
     /// A squelch, compiled; or why it can't be set.
     fn silence(&self, squelch: &Squelch) -> Result<Silence, String> {
-        let compiled = RegexBuilder::new(&squelch.regex).size_limit(SQUELCH_SIZE_MAX).build();
-        let regex = compiled.map_err(|error| {
+        let regex = compiled(&squelch.regex).map_err(|error| {
             let why = error.to_string();
             let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
             format!("`{}` is not a regular expression: {why}", squelch.regex)
@@ -67,7 +88,8 @@ impl Step<'_> {
         if squelch.reason.trim().is_empty() {
             return Err("a squelch needs a reason: who finds it next week must know why it is there".to_owned());
         }
-        let Some(text) = &squelch.every else { return Ok(Silence { regex, every: None }) };
+        let size = self.room_for(&squelch.regex)?;
+        let Some(text) = &squelch.every else { return Ok(Silence { regex, size, every: None }) };
         let hours = Hours::parse(text, &self.world.policy.agent.zone).map_err(|error| {
             let hint = error.hint.map_or_else(String::new, |hint| format!("; {hint}"));
             format!("the hours `{text}` can't be read: {}{hint}", error.message)
@@ -81,8 +103,29 @@ impl Step<'_> {
             Some(opens) if squelch.until.is_some_and(|until| until <= opens) => {
                 Err(format!("the squelch would end before its hours begin, at {opens}; let it last longer"))
             }
-            Some(_) => Ok(Silence { regex, every: Some(hours) }),
+            Some(_) => Ok(Silence { regex, size, every: Some(hours) }),
         }
+    }
+
+    /// Whether one more squelch is kept, and what it takes: every fault is compared with each of them.
+    fn room_for(&self, regex: &str) -> Result<usize, String> {
+        let others = || self.world.state.squelches.keys().filter(|other| *other != regex);
+        let hint = "`watchbell squelches` lists them, `watchbell unsquelch` lifts one that is needed no more";
+        if others().count() >= SQUELCHES_MAX {
+            return Err(format!("there are {SQUELCHES_MAX} squelches, and no more are kept; {hint}"));
+        }
+        let own = size(regex);
+        let taken = self.world.derived.squelches.iter().filter(|(other, _)| *other != regex);
+        let all = own + taken.map(|(_, silence)| silence.size).sum::<usize>();
+        if all > SQUELCHES_SIZE_MAX {
+            return Err(format!(
+                "`{regex}` takes {} KiB compiled, and with it all squelches take more than {} MiB; write it without \
+                 `\\w` and numbers of repetitions, or lift others",
+                own >> 10,
+                SQUELCHES_SIZE_MAX >> 20
+            ));
+        }
+        Ok(own)
     }
 
     /// Lifts a squelch: what is still critical and was not told is told now.
@@ -200,5 +243,51 @@ impl Step<'_> {
 
     fn refuse(&mut self, why: impl Into<String>) {
         self.fx.refused = Some(why.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Input, State, World, step};
+
+    fn set(world: &mut World, regex: String) -> Option<String> {
+        let (reason, by) = ("r".to_owned(), "ann".to_owned());
+        let squelch = Input::Squelch { regex, reason, by, until: None, permanent: false, every: None };
+        step(world, Timestamp::from_secs(1_800_000_000), squelch).refused
+    }
+
+    /// Every fault is compared with every squelch: there are not too many of them.
+    #[test]
+    fn squelches_are_counted() {
+        let mut world = World::new(Default::default(), State::default());
+        for n in 0..SQUELCHES_MAX {
+            assert_eq!(set(&mut world, format!("shop-{n}/")), None);
+        }
+        let refused = set(&mut world, "one more".into()).unwrap();
+        assert!(refused.contains("there are 1000 squelches") && refused.contains("unsquelch"), "{refused}");
+        assert_eq!(set(&mut world, "shop-7/".into()), None, "in the place of the one there was");
+        let lift = Input::Unsquelch { regex: "shop-7/".into(), by: "ann".into() };
+        step(&mut world, Timestamp::from_secs(1_800_000_001), lift);
+        assert_eq!(set(&mut world, "one more".into()), None);
+    }
+
+    /// They are not too large either, each and together; after a restart the same holds.
+    #[test]
+    fn squelches_are_measured() {
+        for (regex, expect) in [("shop/", 4 << 10), (r"^//web-\d+/shop/", 8 << 10), (r"\w{20}", 1 << 20)] {
+            assert_eq!(size(regex), expect, "{regex}");
+        }
+        let mut world = World::new(Default::default(), State::default());
+        let refused = set(&mut world, r"\w{1000}".into()).unwrap();
+        assert!(refused.contains("is not a regular expression"), "{refused}");
+        for n in 0..7 {
+            assert_eq!(set(&mut world, format!(r"{n}\w{{20}}")), None);
+        }
+        let mut world = World::new(world.policy.clone(), world.state.clone());
+        assert_eq!(set(&mut world, r"3\w{20}".into()), None, "in its own place");
+        assert_eq!(set(&mut world, r"7\w{20}".into()), None);
+        let refused = set(&mut world, r"8\w{20}".into()).unwrap();
+        assert!(refused.contains("takes 1024 KiB compiled"), "{refused}");
     }
 }

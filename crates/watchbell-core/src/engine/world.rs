@@ -16,6 +16,7 @@ use crate::{
         squelch::Squelch,
     },
 };
+use regex::Regex;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -274,6 +275,12 @@ impl World {
     /// When the world wants [`super::Input::Wake`], at the latest.
     pub fn next_wake(&self) -> Option<Timestamp> {
         self.derived.timers.next()
+    }
+
+    /// The squelches that hold all the time, compiled. Of one that comes again the fault says whether it holds.
+    pub fn squelches(&self) -> impl Iterator<Item = (&str, &Regex)> {
+        let always = self.derived.squelches.iter().filter(|(_, silence)| silence.every.is_none());
+        always.map(|(text, silence)| (text.as_str(), &silence.regex))
     }
 
     /// How many checks are running.

@@ -49,8 +49,13 @@ impl Squelched {
         Squelched::new(always.map(|squelch| squelch.regex.clone()))
     }
 
+    /// As they were compiled elsewhere.
+    pub fn from_compiled(squelches: Vec<(String, Regex)>) -> Squelched {
+        Squelched(squelches)
+    }
+
     /// From the texts of regular expressions; what is none matches nothing.
-    pub fn new(texts: impl IntoIterator<Item = String>) -> Squelched {
+    fn new(texts: impl IntoIterator<Item = String>) -> Squelched {
         Squelched(texts.into_iter().filter_map(|text| regex(&text).ok().map(|regex| (text, regex))).collect())
     }
 

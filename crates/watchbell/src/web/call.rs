@@ -4,10 +4,14 @@
 use super::{
     Limits,
     door::{Door, Grants, Permit, Read},
+    places::Seat,
     rates::Rates,
     reply::ApiError,
 };
-use crate::run::{Agent, handle::Answer};
+use crate::{
+    api::path,
+    run::{Agent, handle::Answer},
+};
 use axum::{
     body::Bytes,
     extract::{FromRequest, Query, Request},
@@ -16,7 +20,6 @@ use axum::{
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use std::{
-    net::IpAddr,
     sync::{Arc, Mutex, atomic::AtomicU64},
     time::{Duration, Instant},
 };
@@ -64,13 +67,18 @@ pub struct Call {
     pub uri: Uri,
     /// Its headers.
     pub headers: HeaderMap,
-    /// Who asks, over TCP.
-    pub peer: Option<IpAddr>,
+    /// The connection that it came over.
+    pub seat: Option<Arc<Seat>>,
     /// In a lock that is never held, so that a call can be shared between threads: a body alone can't.
     request: Mutex<Request>,
 }
 
 impl Call {
+    /// Whether it asks how the agent is: that is answered from a reserve.
+    pub fn is_about_health(&self) -> bool {
+        matches!(self.uri.path(), path::HEALTHZ | path::READYZ)
+    }
+
     /// Takes a request in.
     pub fn new(shared: Arc<Shared>, door: Door, request: Request) -> Call {
         Call {
@@ -79,7 +87,7 @@ impl Call {
             method: request.method().clone(),
             uri: request.uri().clone(),
             headers: request.headers().clone(),
-            peer: request.extensions().get().copied(),
+            seat: request.extensions().get().cloned(),
             request: Mutex::new(request),
         }
     }

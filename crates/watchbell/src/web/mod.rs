@@ -6,7 +6,7 @@
 //! door.rs     who may do what: permits                    call.rs     one request; ways to engine and journal
 //! read.rs     what can be seen                            operate.rs  what can be done
 //! metrics.rs  own figures                                 reply.rs    answers and errors
-//! rates.rs    how fast requests may come
+//! rates.rs    how fast requests may come              places.rs   who gets a connection
 //! ```
 //! Nothing here decides anything about checks or faults: what is asked for is an input of the engine, and is
 //! answered once it is on disk. No connection, header, body or wait is without a limit.
@@ -17,6 +17,7 @@ mod metrics;
 mod openapi;
 mod operate;
 mod ping;
+mod places;
 mod rates;
 mod read;
 mod reply;
@@ -43,6 +44,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use places::{Places, Seat};
 use std::{
     fs, io,
     net::{IpAddr, SocketAddr},
@@ -62,8 +64,13 @@ use tokio::{
 /// What callers may ask of the agent.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at a time, on each listener; more wait to be accepted.
+    /// Connections at a time, on each listener. Over TCP who comes then gets the place of the one that waits longest; at
+    /// the socket it waits.
     pub connections_max: usize,
+    /// Of these, places over TCP that no request under way takes: what is left for those who come, and for health.
+    pub connections_reserved: usize,
+    /// Requests of one address that may be under way at a time.
+    pub requests_of_address_max: usize,
     /// Request line and headers together may be this long.
     pub header_bytes_max: usize,
     /// So many headers are taken.
@@ -92,6 +99,8 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             connections_max: 256,
+            connections_reserved: 32,
+            requests_of_address_max: 128,
             header_bytes_max: 16 << 10,
             headers_max: 64,
             body_bytes_max: 1 << 20,
@@ -149,11 +158,15 @@ async fn start_within(agent: &Agent, limits: Limits) -> Result<Web, String> {
     let (stop, stopped) = watch::channel(false);
     let mut web = Web { stop, listeners: Vec::new(), socket, limits, address: None };
     let router = routes::router(&shared, Door::Socket);
-    web.listeners.push(tokio::spawn(accept_unix(unix, Server::new(router, limits, stopped.clone()))));
+    web.listeners.push(tokio::spawn(accept_unix(
+        unix,
+        Server::new(router, limits, stopped.clone(), Places::new(limits, false)),
+    )));
     if let Some((tcp, address)) = tcp {
         web.address = Some(address);
         let router = routes::router(&shared, Door::Tcp { loopback: address.ip().is_loopback() });
-        web.listeners.push(tokio::spawn(accept_tcp(tcp, Server::new(router, limits, stopped))));
+        web.listeners
+            .push(tokio::spawn(accept_tcp(tcp, Server::new(router, limits, stopped, Places::new(limits, true)))));
         tracing::info!(%address, "listening");
     }
     Ok(web)
@@ -231,7 +244,7 @@ struct Server {
     router: Router,
     limits: Limits,
     stopped: watch::Receiver<bool>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     connections: JoinSet<()>,
 }
 
@@ -258,8 +271,7 @@ async fn accept_unix(listener: UnixListener, mut server: Server) {
 }
 
 impl Server {
-    fn new(router: Router, limits: Limits, stopped: watch::Receiver<bool>) -> Server {
-        let places = Arc::new(Semaphore::new(limits.connections_max));
+    fn new(router: Router, limits: Limits, stopped: watch::Receiver<bool>, places: Arc<Places>) -> Server {
         Server { router, limits, stopped, places, connections: JoinSet::new() }
     }
 
@@ -267,7 +279,7 @@ impl Server {
     async fn wait_for_place(&mut self) -> bool {
         while self.connections.try_join_next().is_some() {}
         tokio::select! {
-            place = self.places.acquire() => place.is_ok(),
+            () = self.places.room() => true,
             _ = self.stopped.changed() => false,
         }
     }
@@ -276,20 +288,21 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        match (accepted, self.places.clone().try_acquire_owned()) {
-            (Ok((stream, peer)), Ok(place)) => {
+        match accepted {
+            Ok((stream, peer)) => {
+                let (seat, lost) = self.places.enter(peer);
                 let (router, limits, stopped) = (self.router.clone(), self.limits, self.stopped.clone());
                 self.connections.spawn(async move {
-                    serve(stream, peer, router, limits, stopped).await;
-                    drop(place);
+                    tokio::select! {
+                        () = serve(stream, seat, router, limits, stopped) => {}
+                        _ = lost => {}
+                    }
                 });
             }
-            (Err(error), _) => {
+            Err(error) => {
                 tracing::warn!(%error, "a connection can't be accepted");
                 tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
             }
-            // Nobody else takes places: there was one before, so there is one now.
-            (Ok(_), Err(_)) => {}
         }
     }
 
@@ -301,7 +314,7 @@ impl Server {
 }
 
 /// Serves one connection until it ends, is too old, or the agent ends.
-async fn serve<S>(stream: S, peer: Option<IpAddr>, router: Router, limits: Limits, mut stopped: watch::Receiver<bool>)
+async fn serve<S>(stream: S, seat: Arc<Seat>, router: Router, limits: Limits, mut stopped: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -314,9 +327,7 @@ where
         .max_buf_size(limits.header_bytes_max.max(8192));
     let router = TowerToHyperService::new(router);
     let service = service_fn(|mut request: Request<Incoming>| {
-        if let Some(peer) = peer {
-            request.extensions_mut().insert(peer);
-        }
+        request.extensions_mut().insert(seat.clone());
         router.call(request)
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));

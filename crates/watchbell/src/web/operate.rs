@@ -189,15 +189,19 @@ pub async fn reload(call: Call, _: Permit<Operate>) -> Answer {
     tokio::time::timeout(RELOAD_WITHIN, work)
         .await
         .map_err(|_| ApiError::unavailable(format!("the config was not read within {RELOAD_WITHIN:?}")))??;
-    let problems = Arc::clone(&agent.settings());
-    let problems = &problems.problems;
-    let view = ReloadView {
-        config_errors: problems.errors(),
-        config_warnings: problems.list.len() - problems.errors(),
-        checks: peek(agent, |world| world.policy.checks.len()).await?,
-        problems: view::problems(problems),
-    };
-    Ok(json(StatusCode::OK, &view))
+    let config = Arc::clone(&agent.settings());
+    let checks = peek(agent, |world| world.policy.checks.len()).await?;
+    call.apart(move || {
+        let problems = &config.problems;
+        let view = ReloadView {
+            config_errors: problems.errors(),
+            config_warnings: problems.list.len() - problems.errors(),
+            checks,
+            problems: view::problems(problems),
+        };
+        Ok(json(StatusCode::OK, &view))
+    })
+    .await
 }
 
 /// Takes a report on a passive check in.

@@ -1,10 +1,13 @@
-//! How fast requests may come: a bucket for all of a caller's requests, and one for those that change something. A
-//! caller is a token, or the address of whoever shows none.
+//! How fast requests may come: a bucket for a caller's requests, one for those that change something, and one for those
+//! that ask how the agent is. A caller is a token, or the address of whoever shows none.
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 /// So many callers are counted each by itself; those beyond share one count.
 const CALLERS_MAX: usize = 1024;
+
+/// The buckets of a caller.
+const RATES: usize = 3;
 
 /// So many at once, then so many a second.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +32,7 @@ pub enum Caller {
 /// The buckets of all callers.
 #[derive(Debug, Default)]
 pub struct Rates {
-    callers: BTreeMap<Caller, [Bucket; 2]>,
+    callers: BTreeMap<Caller, [Bucket; RATES]>,
 }
 
 impl Rates {
@@ -37,7 +40,7 @@ impl Rates {
     ///
     /// # Errors
     /// It comes too soon: how long to wait.
-    pub fn take(&mut self, caller: Caller, rates: [Option<Rate>; 2], now: Duration) -> Result<(), Duration> {
+    pub fn take(&mut self, caller: Caller, rates: [Option<Rate>; RATES], now: Duration) -> Result<(), Duration> {
         if self.callers.len() >= CALLERS_MAX && !self.callers.contains_key(&caller) {
             // Who has been quiet for long enough is as good as new.
             self.callers.retain(|_, buckets| buckets.iter().any(|bucket| bucket.full_at > now));
@@ -108,12 +111,12 @@ mod tests {
         let (ann, ben) = (Caller::Token("ann".into()), Caller::Peer([127, 0, 0, 1].into()));
         let generous = Rate { burst: 5, per_second: 1 };
         for _ in 0..3 {
-            assert_eq!(rates.take(ann.clone(), [Some(generous), Some(SLOW)], MS), Ok(()));
+            assert_eq!(rates.take(ann.clone(), [Some(generous), Some(SLOW), None], MS), Ok(()));
         }
-        assert!(rates.take(ann.clone(), [Some(generous), Some(SLOW)], MS).is_err(), "what changes something");
-        assert_eq!(rates.take(ann.clone(), [Some(generous), None], MS), Ok(()), "a look");
-        assert!(rates.take(ann, [Some(generous), None], MS).is_err(), "all are counted");
-        assert_eq!(rates.take(ben, [Some(generous), Some(SLOW)], MS), Ok(()));
+        assert!(rates.take(ann.clone(), [Some(generous), Some(SLOW), None], MS).is_err(), "what changes something");
+        assert_eq!(rates.take(ann.clone(), [Some(generous), None, None], MS), Ok(()), "a look");
+        assert!(rates.take(ann, [Some(generous), None, None], MS).is_err(), "all are counted");
+        assert_eq!(rates.take(ben, [Some(generous), Some(SLOW), None], MS), Ok(()));
     }
 
     /// Memory is bounded: the quiet make room, and where none is those who come later share one bucket.
@@ -121,7 +124,7 @@ mod tests {
     fn many_callers() {
         let mut rates = Rates::default();
         let caller = |n: usize| Caller::Token(n.to_string());
-        let rate = [Some(Rate { burst: 1, per_second: 1 }), None];
+        let rate = [Some(Rate { burst: 1, per_second: 1 }), None, None];
         for n in 0..CALLERS_MAX {
             assert_eq!(rates.take(caller(n), rate, MS), Ok(()));
         }

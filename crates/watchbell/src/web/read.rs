@@ -95,8 +95,11 @@ pub async fn status(call: Call, permit: Permit<Read>) -> Answer {
 pub async fn faults(call: Call, permit: Permit<Read>) -> Answer {
     let query: FaultsQuery = call.query()?;
     let mut views = standing(&call, &permit, &query).await?;
-    view::worst_first(&mut views);
-    ok(&views)
+    call.apart(move || {
+        view::worst_first(&mut views);
+        ok(&views)
+    })
+    .await
 }
 
 /// The faults that are asked for, in slices.
@@ -113,10 +116,10 @@ async fn standing(call: &Call, permit: &Permit<Read>, query: &FaultsQuery) -> Re
     call.slices(permit, rows).await
 }
 
-/// Squelches, compiled outside the engine.
+/// Squelches, as the engine has them compiled.
 async fn squelched(call: &Call, permit: &Permit<Read>) -> Result<Arc<Squelched>, ApiError> {
-    let texts = call.look(permit, |world| world.state.squelches.keys().cloned().collect::<Vec<_>>()).await?;
-    Ok(Arc::new(Squelched::new(texts)))
+    let compiled = |world: &World| world.squelches().map(|(text, regex)| (text.to_owned(), regex.clone())).collect();
+    Ok(Arc::new(Squelched::from_compiled(call.look(permit, compiled).await?)))
 }
 
 /// One fault.
@@ -162,7 +165,8 @@ pub async fn checks(call: Call, permit: Permit<Read>) -> Answer {
         });
         (views.filter(|v| query.state.is_none_or(|state| v.state == state)).collect(), end)
     };
-    ok(&call.slices(&permit, rows).await?)
+    let views = call.slices(&permit, rows).await?;
+    call.apart(move || ok(&views)).await
 }
 
 /// One check.
@@ -191,7 +195,7 @@ pub async fn slow(call: Call, permit: Permit<Read>) -> Answer {
         (known.filter_map(|(name, state)| view::slow(name, state)).collect(), end)
     };
     let all = call.slices(&permit, rows).await?;
-    ok(&view::slowest(all, query.limit.unwrap_or(SLOW_DEFAULT)))
+    call.apart(move || ok(&view::slowest(all, query.limit.unwrap_or(SLOW_DEFAULT)))).await
 }
 
 /// The squelches.
@@ -201,8 +205,7 @@ pub async fn squelches(call: Call, permit: Permit<Read>) -> Answer {
         (squelches, world.state.faults.keys().cloned().collect::<Vec<_>>())
     };
     let (squelches, faults) = call.look(&permit, seen).await?;
-    // Regular expressions are compiled and tried here, not on the engine's thread.
-    ok(&squelches.iter().map(|s| view::squelch(s, faults.iter())).collect::<Vec<_>>())
+    call.apart(move || ok(&squelches.iter().map(|s| view::squelch(s, faults.iter())).collect::<Vec<_>>())).await
 }
 
 /// What a squelch would hide.
@@ -218,7 +221,8 @@ pub async fn preview(call: Call, permit: Permit<Read>) -> Answer {
         let wanted = slice.into_iter().filter(|name| matching.as_ref().is_some_and(|m| m.is_match(name)));
         (wanted.cloned().collect(), end)
     };
-    ok(&view::preview_of(&regex, faults, call.slices(&permit, names).await?))
+    let checks = call.slices(&permit, names).await?;
+    call.apart(move || ok(&view::preview_of(&regex, faults, checks))).await
 }
 
 /// The notifiers.
@@ -238,7 +242,7 @@ pub async fn events(call: Call, permit: Permit<Read>) -> Answer {
     let agent = call.shared.agent.settings().name.clone();
     let wanted = view::event_query(&agent, query).map_err(|(error, hint)| ApiError::bad(error, hint))?;
     let events: Vec<Event> = call.journal(&permit, move |journal| journal.events(&wanted)).await?;
-    ok(&events)
+    call.apart(move || ok(&events)).await
 }
 
 /// How something came about.

@@ -70,7 +70,7 @@ impl IntoResponse for ApiError {
         let mut response = json(self.status, &ErrorView { error: self.error, hint: self.hint });
         let headers = response.headers_mut();
         match self.status {
-            StatusCode::SERVICE_UNAVAILABLE => {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
             }
             StatusCode::UNAUTHORIZED => {

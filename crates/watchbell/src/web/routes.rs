@@ -192,9 +192,13 @@ async fn answer(shared: Arc<Shared>, door: Door, routes: Arc<Vec<&'static Route>
     let call = Call::new(shared.clone(), door, request);
     // What follows may be a key.
     let path = if call.uri.path().starts_with(path::PING_PREFIX) { path::PING } else { call.uri.path() }.to_owned();
-    let answered = match door::slow_down(&call) {
-        Ok(()) => dispatch(call, &routes).await,
-        Err(wait) => Ok(too_many(wait)),
+    let seat = call.seat.clone();
+    // Health is answered without.
+    let under_way = seat.as_ref().filter(|_| !call.is_about_health()).map(|seat| seat.ask()).transpose();
+    let answered = match (door::slow_down(&call), under_way) {
+        (Err(wait), _) => Ok(too_many(wait)),
+        (Ok(()), Err(error)) => Err(error),
+        (Ok(()), Ok(_under_way)) => dispatch(call, &routes).await,
     };
     let response = answered.unwrap_or_else(|error| {
         if error.status.is_server_error() {

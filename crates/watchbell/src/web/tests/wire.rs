@@ -24,6 +24,7 @@ const SOON: Duration = Duration::from_millis(200);
 fn tight() -> Limits {
     Limits {
         connections_max: 2,
+        connections_reserved: 1,
         header_bytes_max: 8192,
         headers_max: 16,
         body_bytes_max: 2000,
@@ -78,17 +79,66 @@ async fn what_is_too_long_or_too_slow_is_refused() {
     rig.end().await;
 }
 
-/// Connections beyond the limit wait; one that says nothing makes room when its time is over.
+/// Who says nothing, or half of it, or nothing more makes room for who comes; the others are left alone.
+#[tokio::test]
+async fn who_waits_makes_room() {
+    let long = Duration::from_secs(600);
+    let limits = Limits { headers_within: long, body_within: long, ..tight() };
+    for said in ["", "GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: ", "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"] {
+        let rig = Rig::with("", SHOP, limits).await;
+        let mut idle = [connect(&rig).await, connect(&rig).await];
+        for stream in &mut idle {
+            stream.write_all(said.as_bytes()).await.unwrap();
+        }
+        for path in [path::HEALTHZ, path::READYZ, path::STATUS] {
+            assert_eq!(answer(rig.over_tcp(Method::GET, path)).await.0, 200, "{said:?} {path}");
+        }
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        let [a, b] = &mut idle;
+        let gone = async {
+            tokio::select! { _ = a.read_to_end(&mut first) => {}, _ = b.read_to_end(&mut second) => {} }
+        };
+        tokio::time::timeout(Duration::from_secs(20), gone).await.expect("one of them had to go");
+        rig.end().await;
+    }
+}
+
+/// Requests under way keep their places, but leave some: others are told to wait, and how the agent is is answered.
+#[tokio::test]
+async fn health_has_a_reserve() {
+    let long = Duration::from_secs(600);
+    for (share, expect) in [(1, 429), (9, 503)] {
+        let limits = Limits { headers_within: long, body_within: long, requests_of_address_max: share, ..tight() };
+        let rig = Rig::with("", SHOP, limits).await;
+        let mut slow = connect(&rig).await;
+        let head = "POST /api/v1/messages HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n\
+                    content-type: application/json\r\ncontent-length: 50\r\n\r\n";
+        slow.write_all(head.as_bytes()).await.unwrap();
+        let mut asked = [0; 12];
+        slow.read_exact(&mut asked).await.unwrap();
+        assert_eq!(&asked, b"HTTP/1.1 100", "its body is waited for");
+        let response = rig.over_tcp(Method::GET, path::STATUS).send().await.unwrap();
+        assert_eq!(response.status().as_u16(), expect);
+        assert_eq!(response.headers()["retry-after"], "5");
+        for path in [path::HEALTHZ, path::READYZ] {
+            assert_eq!(answer(rig.over_tcp(Method::GET, path)).await.0, 200, "{path}");
+        }
+        drop(slow);
+        rig.end().await;
+    }
+}
+
+/// At the socket who comes beyond the limit waits; one that says nothing makes room when its time is over.
 #[tokio::test]
 async fn connections_are_bounded() {
     let rig = Rig::with("", SHOP, tight()).await;
-    let idle = [connect(&rig).await, connect(&rig).await];
+    let socket = rig.folder.join(crate::api::SOCKET);
+    let idle = [UnixStream::connect(&socket).unwrap(), UnixStream::connect(&socket).unwrap()];
     let began = Instant::now();
-    let (status, _) = answer(rig.over_tcp(Method::GET, path::STATUS)).await;
-    assert_eq!(status, 200);
-    assert!(began.elapsed() >= SOON / 2, "it had to wait: {:?}", began.elapsed());
-    // The socket has places of its own.
     assert_eq!(rig.get(path::STATUS).await.0, 200);
+    assert!(began.elapsed() >= SOON / 2, "it had to wait: {:?}", began.elapsed());
+    // TCP has places of its own.
+    assert_eq!(answer(rig.over_tcp(Method::GET, path::STATUS)).await.0, 200);
     drop(idle);
     rig.end().await;
 }
