@@ -25,18 +25,22 @@ const AGAIN_AFTER: Duration = Duration::from_secs(3600);
 const LINES_MAX: usize = 10;
 /// The fault is `AGENT#damage`. It ends once nothing is found.
 const PART: &str = "damage";
+/// `AGENT#damage-unknown`: the last look did not come to an end. What an earlier one found stands beside it.
+const UNKNOWN: &str = "damage-unknown";
 
 /// Looks now and every day. Does not end by itself; dropped, it ends a look under way.
 pub async fn keep_looking(agent: Agent) {
     loop {
-        let (finding, again) = match look(agent.state.clone()).await {
-            Ok(wrong) => (wrong, LOOKED_THROUGH_EVERY),
-            Err(why) => (Some(Finding::new(Severity::Error, why)), AGAIN_AFTER),
+        let (parts, again) = match look(agent.state.clone()).await {
+            Ok(wrong) => (vec![(PART, wrong), (UNKNOWN, None)], LOOKED_THROUGH_EVERY),
+            Err(why) => (vec![(UNKNOWN, Some(Finding::new(Severity::Error, why)))], AGAIN_AFTER),
         };
-        if let Some(finding) = &finding {
-            tracing::error!(detail = finding.detail, "{}", finding.message);
+        for (part, finding) in parts {
+            if let Some(finding) = &finding {
+                tracing::error!(detail = finding.detail, "{}", finding.message);
+            }
+            agent.handle.input(Input::Own { part: part.into(), finding }).await;
         }
-        agent.handle.input(Input::Own { part: PART.into(), finding }).await;
         tokio::time::sleep(again).await;
     }
 }
@@ -68,7 +72,7 @@ async fn look(state: PathBuf) -> Result<Option<Finding>, String> {
 /// # Errors
 /// One could not be looked through: why, and what to do.
 fn look_through(state: &Path, stop: &Arc<AtomicBool>) -> Result<Option<Finding>, String> {
-    let mut wrong = Vec::new();
+    let (mut wrong, mut unread) = (Vec::new(), None);
     for path in [database(state), state.join(ROWS_FILE)] {
         match check_until(&path, stop) {
             Ok(report) => wrong.extend(damage(&report)),
@@ -76,12 +80,15 @@ fn look_through(state: &Path, stop: &Arc<AtomicBool>) -> Result<Option<Finding>,
             Err(StoreError::NotThere { .. }) => {}
             Err(error @ StoreError::Corrupt { .. }) => wrong.push((error.to_string(), vec![error.hint()])),
             Err(error) => {
-                return Err(format!("`{}` was not looked through: {error}; {}", path.display(), error.hint()));
+                unread = Some(format!("`{}` was not looked through: {error}; {}", path.display(), error.hint()));
             }
         }
     }
-    if wrong.is_empty() {
-        return Ok(None);
+    match unread {
+        // Damage in the one counts, whatever is with the other.
+        Some(why) if wrong.is_empty() => return Err(why),
+        None if wrong.is_empty() => return Ok(None),
+        _ => {}
     }
     let message = wrong.iter().map(|(line, _)| line.as_str()).collect::<Vec<_>>().join("; ");
     let detail = wrong.iter().flat_map(|(_, more)| more).map(String::as_str).collect::<Vec<_>>().join("\n");
