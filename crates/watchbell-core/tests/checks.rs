@@ -94,6 +94,32 @@ fn bad_json_under_cimaa_becomes_critical() {
     }
 }
 
+/// S3.4, S3.5: under a CIMAA file a message of JSON is told whole; what a plugin printed as text is cut at 200.
+#[test]
+fn json_messages_are_whole_and_text_is_cut_under_cimaa() {
+    let long = "x".repeat(300);
+    let json =
+        |message: &str| prints(&format!(r#"{{"faults": [{{"message": "{message}", "severity": "critical"}}]}}"#));
+    let text = |printed: &str| {
+        let raw = Raw { exit: Some(Exit::Code(2)), stdout: printed.as_bytes().into(), ..Raw::default() };
+        nagios::judge(&raw, &NagiosOptions { accept_json: true, ..NagiosOptions::default() })
+    };
+    for (outcome, style, expect) in [
+        (json(&long), Style::Cimaa, long.clone()),
+        (json(&format!("{long}\\nand more")), Style::Cimaa, format!("{long}\nand more")),
+        (text(&long), Style::Cimaa, format!("{} ...", "x".repeat(200))),
+        (text("short\nand more"), Style::Cimaa, "short\nand more".to_owned()),
+        (text(&long), Style::Native, long.clone()),
+    ] {
+        let mut check = CheckPolicy::bare(Name::new(CHECK), Vec::new());
+        check.schedule = Some(Schedule::Ticks { base: MINUTE, interval: 1, offset: Duration::ZERO });
+        check.style = style;
+        let mut play = Play::new(check);
+        play.run(&outcome);
+        assert_eq!(play.fault("").map(|f| f.message.as_str()), Some(expect.as_str()), "{style:?}");
+    }
+}
+
 /// A passive check's time counts from the report, not from when the reported run began; also after a restart.
 #[test]
 fn a_report_of_a_long_run_counts_from_its_end() {

@@ -728,6 +728,7 @@ fn read_notifier<P, N>(
         problems.error(entry.key_span, "a notifier can't have an empty name").hint("write `[notify.NAME]`");
     }
     let mut reader = Reader::new(table, problems, format!("`[notify.{name}]`"), NOTIFIER_KEYS);
+    reader.zone = zone.clone();
     if old {
         reader.declare(HIDDEN_NOTIFIER_KEYS);
     } else {

@@ -4,6 +4,7 @@ use super::{
     Key, Problem, Problems, Secret, Shape,
     tree::{Entry, Node, Span, Table, Value},
 };
+use jiff::tz::TimeZone;
 use regex::Regex;
 use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
@@ -26,6 +27,8 @@ pub struct Reader<'a> {
     pub problems: &'a mut Problems,
     /// How the table is called in messages: "`[check.disk]`".
     pub title: String,
+    /// The agent's time zone.
+    pub zone: TimeZone,
     known: Vec<&'static Key>,
     hidden: Vec<&'static Key>,
 }
@@ -38,7 +41,14 @@ impl<'a> Reader<'a> {
         title: impl Into<String>,
         keys: &'static [Key],
     ) -> Reader<'a> {
-        Reader { table, problems, title: title.into(), known: keys.iter().collect(), hidden: Vec::new() }
+        Reader {
+            table,
+            problems,
+            title: title.into(),
+            zone: TimeZone::UTC,
+            known: keys.iter().collect(),
+            hidden: Vec::new(),
+        }
     }
 
     /// Declares more keys of the same table (a kind's, after the common ones).

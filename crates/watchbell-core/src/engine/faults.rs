@@ -34,10 +34,11 @@ impl Policy {
     }
 }
 
-/// S3.4: the text of an alert in CIMAA's files is all that was written, cut; a change in any of its lines is one.
+/// S3.4: the text of an alert in CIMAA's files is all that was written; what a plugin printed is cut, a message of JSON
+/// (S3.5) is whole. A change in any of its lines is one.
 fn as_cimaa(finding: &mut Finding) {
     let whole = text::whole(&finding.message, &finding.detail);
-    finding.message = text::cut(&whole, text::CIMAA_CHARS_MAX);
+    finding.message = if finding.whole { whole.clone() } else { text::cut(&whole, text::CIMAA_CHARS_MAX) };
     finding.detail = if finding.message == whole { String::new() } else { whole };
 }
 

@@ -218,6 +218,7 @@ impl Step<'_> {
             text: String::new(),
             detail: String::new(),
             now: None,
+            taken: None,
             description: None,
             link: None,
             runbook: None,

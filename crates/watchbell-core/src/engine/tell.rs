@@ -410,13 +410,17 @@ impl Step<'_> {
                 self.touch(RowKey::Told(key));
                 continue;
             }
-            let about = match event {
+            let mut about = match event {
                 Some(event) => event.clone(),
                 None => match self.check_policy(&fault.check, &fault.name) {
                     Some(check) => self.fault_event(&check, fault, EventState::Update),
                     None => return,
                 },
             };
+            about.taken = fault.acknowledged.as_ref().map(|ack| match ack.comment.trim() {
+                "" => ack.by.clone(),
+                comment => format!("{}: {comment}", ack.by),
+            });
             self.tell(&key, fault, Action::Acknowledge, &about, "somebody takes care of it");
         }
     }

@@ -78,6 +78,9 @@ pub struct Event {
     /// number that was too high). `text` is what was wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub now: Option<String>,
+    /// Of an acknowledgement: who takes care of it, and what they say they do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<String>,
     /// What the check is, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,

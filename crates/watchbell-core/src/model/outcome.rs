@@ -53,6 +53,9 @@ pub struct Finding {
     /// The source says that it does not know (a plugin's UNKNOWN): people read "unknown" in place of the severity.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unknown: bool,
+    /// The source wrote it as a message: it is told whole where a plugin's output is cut (in CIMAA's files).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole: bool,
 }
 
 /// What a run that did not go as it should is still worth.
@@ -69,7 +72,7 @@ impl Finding {
     /// A finding about the check as a whole that escalates.
     pub fn new(severity: Severity, message: impl Into<String>) -> Finding {
         let (message, detail) = (message.into(), String::new());
-        Finding { part: None, severity, message, detail, escalates: true, trouble: None, unknown: false }
+        Finding { part: None, severity, message, detail, escalates: true, trouble: None, unknown: false, whole: false }
     }
 
     /// A finding about one part.

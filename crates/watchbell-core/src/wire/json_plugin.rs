@@ -220,7 +220,7 @@ impl Reader<'_> {
         };
         // `get` takes null for a key that is not there, which escalates.
         let escalates = unknown.is_none() && item.value.get("escalates").is_none_or(|node| is_true(&node.value));
-        Some(Finding { part, escalates, ..Finding::new(severity, message).with_detail(detail) })
+        Some(Finding { part, escalates, whole: true, ..Finding::new(severity, message).with_detail(detail) })
     }
 
     fn metric(&mut self, item: &Node, path: &str) -> Option<Metric> {

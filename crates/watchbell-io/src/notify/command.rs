@@ -192,6 +192,8 @@ mod tests {
     async fn exits_mean_taken_later_or_never() {
         for (line, expect) in [
             ("exit 0", "taken"),
+            // What it leaves behind takes nothing back.
+            ("sleep 600 & exit 0", "taken"),
             ("exit 1", "later"),
             ("exit 75", "later"),
             ("exit 127", "later"),

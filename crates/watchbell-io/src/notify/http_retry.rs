@@ -18,6 +18,9 @@ use watchbell_core::{config::Secret, model::Failure};
 /// At most this much of an answer is read; the rest is left.
 pub const ANSWER_MAX_BYTES: usize = 64 * 1024;
 
+/// The body of an answer whose status is there has this long.
+const BODY_WAIT: Duration = Duration::from_secs(5);
+
 /// Reads a secret and puts it into the mask.
 ///
 /// # Errors
@@ -69,25 +72,25 @@ pub fn rest<'a>(attempt: &Attempt<'a>, started: Instant) -> Attempt<'a> {
 /// # Errors
 /// A failure that may pass where there was no answer; one that will not where the request can't be made.
 pub async fn call(attempt: &Attempt<'_>, request: RequestBuilder, to: &str, mask: &Mask) -> Result<Answer, Failure> {
-    let timeout = attempt.timeout;
-    let sent = async {
-        let mut response = request.send().await?;
-        let (status, retry_after) = (response.status().as_u16(), retry_after(response.headers()));
-        let mut body = Vec::new();
-        // A body that breaks off does not change what the status said.
+    let (timeout, started) = (attempt.timeout, Instant::now());
+    let mut response = match tokio::time::timeout(timeout, request.send()).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => return Err(unsent(error, to, mask)),
+        Err(_) => return Err(Failure::retry(format!("{to} did not answer within {} s", timeout.as_secs_f64()))),
+    };
+    let (status, retry_after) = (response.status().as_u16(), retry_after(response.headers()));
+    let mut body = Vec::new();
+    // The status is the answer: a body that breaks off or never ends does not change it.
+    let read = async {
         while let Ok(Some(chunk)) = response.chunk().await {
             body.extend_from_slice(&chunk[..chunk.len().min(ANSWER_MAX_BYTES - body.len())]);
             if body.len() == ANSWER_MAX_BYTES {
                 break;
             }
         }
-        Ok::<_, reqwest::Error>(Answer { status, retry_after, body: String::from_utf8_lossy(&body).into_owned() })
     };
-    match tokio::time::timeout(timeout, sent).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(unsent(error, to, mask)),
-        Err(_) => Err(Failure::retry(format!("{to} did not answer within {} s", timeout.as_secs_f64()))),
-    }
+    let _ = tokio::time::timeout(timeout.saturating_sub(started.elapsed()).min(BODY_WAIT), read).await;
+    Ok(Answer { status, retry_after, body: String::from_utf8_lossy(&body).into_owned() })
 }
 
 /// Sends a request once; only an answer that says "taken" is one.

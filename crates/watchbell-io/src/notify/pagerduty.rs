@@ -127,7 +127,7 @@ impl PagerDuty {
         let event = &delivery.event;
         let text = match (self.style, delivery.action) {
             (Style::Cimaa, Action::Trigger | Action::Update) => {
-                format!("{}\n{}", template::cimaa_name(event), template::cimaa_message(event))
+                format!("{}\n{}", template::cimaa_name(event), event.text)
             }
             (Style::Cimaa, Action::Resolve) => format!("Cleared: {}", template::cimaa_name(event)),
             _ => self.title.render_line(delivery, &[]),
@@ -142,25 +142,37 @@ impl PagerDuty {
         let mut details = Map::new();
         let mut put = |key: &str, value: Value| details.insert(key.to_owned(), value);
         put("name", json!(cut(&event.name, FIELD_MAX_CHARS)));
-        put("message", json!(cut_middle(&event.text, DETAIL_MAX_CHARS)));
+        let is_over = delivery.action == Action::Resolve;
+        put(if is_over { "was" } else { "message" }, json!(cut_middle(&event.text, DETAIL_MAX_CHARS)));
         put("key", json!(delivery.key));
-        if !event.detail.is_empty() {
+        if let Some(now) = &event.now {
+            put("now", json!(cut(now, FIELD_MAX_CHARS)));
+        }
+        if let Some(taken) = &event.taken {
+            put("taken", json!(cut(taken, FIELD_MAX_CHARS)));
+        }
+        if let Some(description) = &event.description {
+            put("description", json!(cut(description, FIELD_MAX_CHARS)));
+        }
+        if !event.detail.is_empty() && !is_over {
             put("output", json!(cut_middle(&event.detail, DETAIL_MAX_CHARS)));
         }
-        if let Some(runbook) = &event.runbook {
+        if let Some(runbook) = event.runbook.as_ref().filter(|_| !is_over) {
             put("runbook", json!(cut(runbook, DETAIL_MAX_CHARS)));
         }
         if let Some(since) = event.since {
-            put("since", json!(since));
+            put("since", json!(template::people_time(since, &self.title.zone)));
+            put("duration", json!(template::people_duration(event.at.since(since))));
         }
-        if let Some((attempt, attempts)) = event.attempt {
+        if let Some((attempt, attempts)) = event.attempt.filter(|_| !is_over) {
             put("attempt", json!(format!("{attempt} of {attempts}")));
         }
         if !event.labels.is_empty() {
             put("labels", json!(event.labels));
         }
         if delivery.action == Action::Digest {
-            let text = Template::standard(Flavour::Plain, template::TEXT).render(delivery, &[]);
+            let text =
+                Template::standard(Flavour::Plain, template::TEXT).in_zone(&self.title.zone).render(delivery, &[]);
             put("digest", json!(cut(&text, DETAIL_MAX_CHARS)));
         }
         Value::Object(details)
@@ -285,6 +297,9 @@ mod tests {
         let summary = pager(Style::Native).summary(&delivery);
         assert_eq!(summary.chars().count(), 1_024);
         assert!(summary.starts_with("CRITICAL: app/disk on web-1") && summary.ends_with("and the reason"));
+        let summary = pager(Style::Cimaa).summary(&delivery);
+        assert_eq!(summary.chars().count(), 1_024);
+        assert!(summary.starts_with("web-1 app disk\nxxx") && summary.ends_with("and the reason"), "{summary}");
     }
 
     /// S3.14: CIMAA's texts, exactly.

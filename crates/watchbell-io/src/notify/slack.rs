@@ -10,6 +10,7 @@ use super::{
     template::{self, Flavour, Template, cut, people_duration, people_time, slack_escape},
 };
 use crate::{shared::json, source::BoxFuture};
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 use std::{
     sync::Arc,
@@ -17,13 +18,15 @@ use std::{
 };
 use watchbell_core::{
     config::{Capabilities, Key, Kind, Reader, Secret, Shape, Style},
-    model::{Action, Delivery, Event, Failure, Receipt, Severity},
+    model::{Action, Delivery, Failure, Receipt, Severity},
 };
 
 /// Slack's limit for the text of a section, in characters.
 const SECTION_MAX_CHARS: usize = 3_000;
 /// What is sent of a title. Slack cuts `text` at 40,000 and shows little of it in notifications.
 const TITLE_MAX_CHARS: usize = 2_000;
+/// What is sent of CIMAA's texts, which are whole: below the 40,000 at which Slack cuts them, with who is called.
+const CIMAA_MAX_CHARS: usize = 38_000;
 /// What is shown of a check's output.
 const OUTPUT_MAX_CHARS: usize = 1_500;
 /// Where Slack's API is.
@@ -112,8 +115,11 @@ fn read(reader: &mut Reader<'_>) -> Option<Channel> {
     let api = http_retry::read_base(reader, "url", API);
     let mention: Vec<String> = reader.strings("mention").unwrap_or_default().iter().map(|m| mention_text(m)).collect();
     let resolve = [("update", Resolve::Update), ("thread", Resolve::Thread), ("message", Resolve::Message)];
-    let resolve = reader.choice("resolve", &resolve).unwrap_or(Resolve::Update);
+    let resolve = reader.choice("resolve", &resolve);
     let style = read_style(reader);
+    // CIMAA's alerter edits nothing.
+    let usual = if style == Style::Cimaa { Resolve::Message } else { Resolve::Update };
+    let resolve = resolve.unwrap_or(usual);
     let title = Template::read(reader, "title", Flavour::Slack, template::TITLE);
     let text = Template::read(reader, "text", Flavour::Slack, template::TEXT);
     let way = match (reader.has("token"), reader.has("webhook")) {
@@ -216,8 +222,8 @@ impl Slack {
         let problem = matches!(delivery.action, Action::Trigger);
         let line = match (self.style, delivery.action) {
             (Style::Cimaa, Action::Trigger | Action::Update) => {
-                let (name, message) = (template::cimaa_name(event), template::cimaa_message(event));
-                format!("_*Alert*_: *{}*: {}", slack_escape(&name), slack_escape(&message))
+                let name = slack_escape(&template::cimaa_name(event));
+                cut_escaped(&format!("_*Alert*_: *{name}*: {}", slack_escape(&event.text)), CIMAA_MAX_CHARS)
             }
             (Style::Cimaa, Action::Resolve) => {
                 format!("*Clear*: *{}*", slack_escape(&template::cimaa_name(event)))
@@ -243,19 +249,23 @@ impl Slack {
             return vec![section(&self.text.render(delivery, &[]))];
         }
         let event = &delivery.event;
+        let is_over = delivery.action == Action::Resolve;
         let mut blocks = Vec::new();
         let first = template::first_line(&event.text);
         let rest = event.text.trim().strip_prefix(first).unwrap_or_default().trim();
-        if delivery.action == Action::Resolve && !first.is_empty() {
-            blocks.push(section(&slack_escape(event.text.trim())));
+        if is_over && !first.is_empty() {
+            blocks.push(section(&format!("Was: {}", slack_escape(&template::without_status(first)))));
         } else if !rest.is_empty() {
             blocks.push(section(&slack_escape(rest)));
         }
-        if !event.detail.trim().is_empty() {
+        if let Some(description) = event.description.as_ref().filter(|text| !text.trim().is_empty()) {
+            blocks.push(section(&format!("*Check:* {}", slack_escape(description))));
+        }
+        if !is_over && !event.detail.trim().is_empty() {
             let output = cut(event.detail.trim(), OUTPUT_MAX_CHARS).replace("```", "'''");
             blocks.push(section(&format!("```{}```", slack_escape(&output))));
         }
-        if let Some(runbook) = &event.runbook {
+        if let Some(runbook) = event.runbook.as_ref().filter(|_| !is_over) {
             blocks.push(section(&format!("*What to do:* {}", slack_escape(runbook))));
         }
         // Anything but an address would be markup: `<!channel|…>` calls everybody.
@@ -264,7 +274,11 @@ impl Slack {
             let address = slack_escape(link).replace('|', "%7C");
             blocks.push(section(&format!("<{address}|Where to look>")));
         }
-        blocks.push(json!({"type": "context", "elements": [{"type": "mrkdwn", "text": facts(event)}]}));
+        if let Some(command) = template::ack(delivery) {
+            blocks.push(section(&format!("*Take it:* `{}`", slack_escape(&command).replace('`', "'"))));
+        }
+        let facts = facts(delivery, &self.title.zone);
+        blocks.push(json!({"type": "context", "elements": [{"type": "mrkdwn", "text": facts}]}));
         blocks
     }
 
@@ -306,6 +320,7 @@ impl Slack {
         body.insert("metadata".into(), key);
         let told = delivery.trigger_receipt.as_ref().and_then(|r| r.id.as_deref()).and_then(|id| id.rsplit_once(':'));
         let edits = edit
+            && self.style != Style::Cimaa
             && match delivery.action {
                 Action::Update => true,
                 Action::Resolve => self.resolve == Resolve::Update,
@@ -378,14 +393,21 @@ impl Slack {
     }
 }
 
-/// "critical · since 2026-01-02 03:04:05 UTC (12 min) · attempt 4 of 4 · //web-1/app/disk".
-fn facts(event: &Event) -> String {
-    let mut facts = vec![event.word().to_owned()];
-    if let Some(since) = event.since {
-        facts.push(format!("since {} ({})", people_time(since), people_duration(event.at.since(since))));
-    }
-    if let Some((attempt, attempts)) = event.attempt {
-        facts.push(format!("attempt {attempt} of {attempts}"));
+/// "critical · since 2 Jan 03:04 CET (12 min) · attempt 4 of 4 · //web-1/app/disk"; of a recovery how long it lasted.
+fn facts(delivery: &Delivery, zone: &TimeZone) -> String {
+    let event = &delivery.event;
+    let mut facts = Vec::new();
+    let since = event.since.map(|since| (people_time(since, zone), people_duration(event.at.since(since))));
+    match (delivery.action, since) {
+        (Action::Resolve, Some((since, lasted))) => {
+            facts.push(format!("lasted {lasted}, from {since} to {}", people_time(event.at, zone)));
+        }
+        (Action::Resolve, None) => {}
+        (_, since) => {
+            facts.push(event.word().to_owned());
+            facts.extend(since.map(|(since, lasts)| format!("since {since} ({lasts})")));
+            facts.extend(event.attempt.map(|(attempt, attempts)| format!("attempt {attempt} of {attempts}")));
+        }
     }
     facts.push(event.name.to_string());
     facts.extend(event.labels.iter().map(|(label, value)| format!("{label}={value}")));
@@ -403,6 +425,11 @@ enum Refusal {
 fn answered(answer: &http_retry::Answer, call: &Call, api: &str, mask: &Mask) -> Result<Receipt, Refusal> {
     let fail = |failure| Err(Refusal::Failure(failure));
     let Ok(said) = json::parse::<Value>(answer.body.as_bytes()) else {
+        let start: String = answer.body.chars().filter(|c| !c.is_whitespace()).take(16).collect();
+        if (200..300).contains(&answer.status) && start.starts_with(r#"{"ok":true"#) {
+            // It was taken, whatever broke the rest off.
+            return Ok(Receipt { id: None, text: "posted; the rest of the answer is missing".to_owned() });
+        }
         let reason = format!("{} answered no JSON: {}", http_retry::place(api), mask.quote(&answer.body));
         return fail(Failure::retry(reason));
     };
@@ -530,6 +557,26 @@ mod tests {
         delivery.action = Action::Resolve;
         assert_eq!(s.body(&delivery, true).body["text"], "<!here> *Clear*: *h f c*");
         assert!(s.body(&delivery, true).body.get("attachments").is_none());
+    }
+
+    /// S3.14: CIMAA's alerter edits nothing: the end is a message of its own, and a message of JSON is told whole.
+    #[test]
+    fn cimaas_messages_stand_for_themselves() {
+        let s = slack("cimaa");
+        for (action, starts) in [
+            (Action::Trigger, "<!here> _*Alert*_: *web-1 app disk*: "),
+            (Action::Update, "_*Alert*_: *web-1 app disk*: "),
+            (Action::Resolve, "<!here> *Clear*: *web-1 app disk*"),
+        ] {
+            let mut delivery = with(action);
+            delivery.event.text = format!("{} and the end", "x".repeat(5_000));
+            let call = s.body(&delivery, true);
+            assert_eq!(call.method, "chat.postMessage", "{action:?}");
+            assert!(call.body.get("ts").is_none() && call.body.get("thread_ts").is_none(), "{action:?}");
+            let text = call.body["text"].as_str().unwrap();
+            assert!(text.starts_with(starts), "{text}");
+            assert_eq!(text.ends_with("and the end"), action != Action::Resolve, "{action:?}");
+        }
     }
 
     /// S3.7: one message per fault: what follows the trigger edits it or answers under it.

@@ -6,7 +6,13 @@ pub(crate) mod recorder;
 mod schema;
 pub(crate) mod smtp;
 
-use super::{Attempt, Channel, KINDS, template::tests::samples, template::tests::trigger};
+use super::{
+    Attempt, Channel, KINDS,
+    template::{
+        self, Flavour, Template,
+        tests::{samples, trigger},
+    },
+};
 use crate::shared::Shared;
 use recorder::{Recorder, Reply};
 use std::{
@@ -16,7 +22,7 @@ use std::{
 };
 use watchbell_core::{
     config::{Key, Kind, Problems, Reader, Shape, render, toml},
-    model::{Action, Delivery, Failure, Receipt},
+    model::{Action, Delivery, Event, EventKind, EventState, Failure, Receipt, Severity},
 };
 
 /// The secret that the tests' notifiers use; no text may show it.
@@ -223,6 +229,27 @@ async fn every_http_kind_gives_up_on_a_receiver_that_hangs_or_is_not_there() {
     }
 }
 
+/// Whatever comes after the receiver's yes does not take it back: a body that breaks off or never ends, one that is no
+/// text, one that is no JSON.
+#[tokio::test]
+async fn every_http_kind_takes_a_yes_that_breaks_off() {
+    for variant in VARIANTS {
+        for hang in [false, true] {
+            let (status, body): (u16, &'static [u8]) = match *variant {
+                "slack" => (200, br#"{"ok": true, "channel": "C0"#),
+                _ => (202, b"\xff\xfe not { text"),
+            };
+            let mut rig = Rig::new(variant, &[Reply::Torn { status, body, hang }]).await;
+            rig.timeout = Duration::from_secs(2);
+            rig.deliver(&trigger()).await.unwrap_or_else(|f| panic!("{variant} {hang}: {f:?}"));
+            assert_eq!(rig.recorder.requests().len(), 1, "{variant}");
+        }
+        // A no that breaks off stays one.
+        let rig = Rig::new(variant, &[Reply::Torn { status: 404, body: b"no", hang: false }]).await;
+        assert!(matches!(rig.deliver(&trigger()).await, Err(Failure::Permanent { .. })), "{variant}");
+    }
+}
+
 /// A receiver that sends back all that it got, its address and its headers too, gets no secret into a reason.
 #[tokio::test]
 async fn no_secret_shows_even_when_the_receiver_repeats_it() {
@@ -400,4 +427,114 @@ fn several_targets_are_several_deliveries() {
     assert_eq!(one.targets(), ["#ops"]);
     let to_web = Delivery { target: "#web".into(), action: Action::Trigger, ..trigger() };
     assert!(one.preview(&to_web).contains("\"channel\": \"#web\""));
+}
+
+/// What people read, of every kind and sort, in a file to look at: `UPDATE_EXPECTED=1` writes it anew.
+#[test]
+fn what_people_read() {
+    let mail = "server = \"localhost\"\ntls = \"none\"\nfrom = \"bell@example.com\"\nto = [\"ops@example.com\"]";
+    let kinds = [
+        ("log", ""),
+        ("email", mail),
+        ("sns", "topic = \"arn:aws:sns:eu-west-1:123456789012:alerts\""),
+        ("slack", "token = { env = \"T\" }\nchannels = [\"ops\"]"),
+        ("slack", "style = \"cimaa\"\ntoken = { env = \"T\" }\nchannels = [\"ops\"]"),
+        ("pagerduty", "key = { env = \"K\" }"),
+        ("pagerduty", "style = \"cimaa\"\nkey = { env = \"K\" }"),
+        ("webhook", "url = \"https://example.com/hook\""),
+        ("command", "command = \"cat\""),
+    ];
+    let mut text = String::new();
+    for (kind, config) in kinds {
+        let style = if config.contains("cimaa") { ", CIMAA's style" } else { "" };
+        for (sort, delivery) in night() {
+            let shown = read_kind(kind, config).preview(&delivery);
+            text.push_str(&format!("=== {kind}{style}: {sort}\n{}\n\n", shown.trim_end()));
+        }
+    }
+    for (sort, delivery) in night() {
+        let title = Template::standard(Flavour::Plain, template::TITLE).render_line(&delivery, &[]);
+        let html = Template::standard(Flavour::Html, template::HTML).render(&delivery, &[("title", &title)]);
+        text.push_str(&format!("=== email, HTML: {sort}\n{html}\n\n"));
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/notify/suite/messages.txt");
+    if std::env::var_os("UPDATE_EXPECTED").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    let differs = text.lines().zip(expected.lines()).find(|(new, old)| new != old);
+    assert!(text == expected, "messages differ (UPDATE_EXPECTED=1 writes them): {differs:?}");
+}
+
+/// What is told in a bad night, each sort once.
+fn night() -> Vec<(&'static str, Delivery)> {
+    let mut problem = trigger();
+    problem.event.text = "DISK CRITICAL - free space: / 1.2 GB (9%)".into();
+    problem.event.detail = "/dev/sda1 91%\n/dev/sdb1 40%".into();
+    let with = |action: Action, change: &dyn Fn(&mut Event)| {
+        let mut delivery = Delivery { action, ..problem.clone() };
+        change(&mut delivery.event);
+        delivery.key = format!("agent///web-1/app/disk/1/1/ops/{}", action.word());
+        delivery
+    };
+    let recovered = |e: &mut Event| {
+        (e.state, e.now) = (EventState::Recovery, Some("DISK OK - free space: / 8 GB (60%)".into()));
+    };
+    let warning = |e: &mut Event| {
+        (e.severity, e.text) = (Severity::Warning, "DISK WARNING - free space: / 2 GB (15%)".into());
+    };
+    let mut ended = problem.event.clone();
+    recovered(&mut ended);
+    let mut digest = with(Action::Digest, &|e| e.name = "web-1#digest".into());
+    digest.digest = vec![problem.event.clone(), ended];
+    let now_unknown = |e: &mut Event| e.now = None;
+    vec![
+        (
+            "a warning",
+            with(Action::Trigger, &|e| {
+                warning(e);
+                now_unknown(e)
+            }),
+        ),
+        ("worse", with(Action::Trigger, &now_unknown)),
+        (
+            "its text changed",
+            with(Action::Update, &|e| {
+                e.text = "DISK CRITICAL - free space: / 1 GB (8%)".into();
+                now_unknown(e)
+            }),
+        ),
+        (
+            "not known",
+            with(Action::Trigger, &|e| {
+                (e.text, e.unknown) = ("UNKNOWN: can't read /proc/mounts".into(), true);
+                now_unknown(e)
+            }),
+        ),
+        (
+            "acknowledged",
+            with(Action::Acknowledge, &|e| {
+                e.taken = Some("anna: I free some space".into());
+                now_unknown(e)
+            }),
+        ),
+        ("well again", with(Action::Resolve, &recovered)),
+        (
+            "well again, nobody knows how",
+            with(Action::Resolve, &|e| {
+                recovered(e);
+                now_unknown(e)
+            }),
+        ),
+        (
+            "a message",
+            with(Action::Message, &|e| {
+                (e.kind, e.state, e.severity) = (EventKind::Message, EventState::Info, Severity::Info);
+                (e.name, e.text, e.detail) = ("deploy".into(), "version 7 is out".into(), String::new());
+                (e.runbook, e.since, e.attempt, e.description) = (None, None, None, None);
+                now_unknown(e);
+            }),
+        ),
+        ("a digest", digest),
+    ]
 }

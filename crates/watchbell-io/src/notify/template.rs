@@ -10,6 +10,7 @@
 //! The lengths that receivers allow are kept by the notifiers, with the functions at the end of this file.
 
 use crate::shared::apart::{self, Failure, Job};
+use jiff::tz::TimeZone;
 use minijinja::{
     AutoEscape, Environment, UndefinedBehavior,
     value::{Serde, Value},
@@ -20,7 +21,7 @@ use sha2::{Digest, Sha256};
 use std::{borrow::Cow, fmt, fmt::Write as _, io, time::Duration};
 use watchbell_core::{
     config::{Key, Reader, Shape},
-    model::{Action, Delivery, Event, EventState, Severity, Timestamp},
+    model::{Action, Delivery, Event, EventKind, EventState, Severity, Timestamp},
     wire::text,
 };
 
@@ -40,23 +41,36 @@ pub const TITLE: &str = r#"
 {%- elif action == "message" -%}
 {% if topic %}{{ topic }} - {% endif %}{{ message }}
 {%- elif action == "resolve" -%}
-OK: {{ short_name }} on {{ agent }}{% if duration %}, after {{ duration }}{% endif %}
+OK: {{ short_name }} on {{ agent }}{% if now %}: {{ now }}{% endif %}{% if duration %} (it lasted {{ duration }}){% endif %}
 {%- elif action == "acknowledge" -%}
-ACKNOWLEDGED: {{ short_name }} on {{ agent }}: {{ message }}
+ACKNOWLEDGED: {{ short_name }} on {{ agent }}: {{ message }}{% if taken %} (by {{ taken }}){% endif %}
 {%- else -%}
 {{ word | upper }}: {{ short_name }} on {{ agent }}: {{ message }}
 {%- endif -%}"#;
 
-/// The default text: what, how bad, since when, last output, where to look, what to do.
+/// The default text: what, how bad, since when, last output, where to look, what to do. Of a recovery: what is so now,
+/// and what was.
 pub const TEXT: &str = r#"
 {%- if action == "digest" -%}
 {% for line in lines %}{{ line.at }}  {{ line.word | upper }}  {{ line.name }}: {{ line.message }}
 {% endfor %}{% if more %}... and {{ more }} more
 {% endif %}
+{%- elif action == "resolve" -%}
+{% if now %}Now: {{ now }}
+{% endif %}Was: {{ message }}
+{% if since %}Lasted: {{ duration }}, from {{ since }} to {{ at }}
+{% endif %}{% if description %}Check: {{ description }}
+{% endif %}Name: {{ name }}
+{% for label, value in labels | items %}{{ label }}: {{ value }}
+{% endfor %}{% if link %}
+Look: {{ link }}
+{% endif %}
 {%- else -%}
 {{ text }}
 
-Name: {{ name }}
+{% if taken %}Taken by: {{ taken }}
+{% endif %}{% if description %}Check: {{ description }}
+{% endif %}Name: {{ name }}
 {% if action != "message" or severity != "info" %}Severity: {{ word }}
 {% endif %}{% if since %}Since: {{ since }}{% if duration %} ({{ duration }}){% endif %}
 {% endif %}{% if attempt %}Attempt: {{ attempt }} of {{ attempts }}
@@ -68,6 +82,8 @@ Output:
 Look: {{ link }}
 {% endif %}{% if runbook %}
 What to do: {{ runbook }}
+{% endif %}{% if ack %}
+Take it: {{ ack }}
 {% endif %}
 {%- endif -%}"#;
 
@@ -79,17 +95,23 @@ pub const HTML: &str = r#"<!doctype html>
 {% for line in lines %}<tr><td>{{ line.at }}</td><td><b>{{ line.word | upper }}</b></td><td>{{ line.name }}</td><td>{{ line.message }}</td></tr>
 {% endfor %}</table>
 {% if more %}<p>... and {{ more }} more</p>
-{% endif %}{% else %}<p style="white-space:pre-wrap">{{ text }}</p>
-<table cellpadding="4">
-<tr><td>Name</td><td>{{ name }}</td></tr>
-<tr><td>Severity</td><td>{{ word }}</td></tr>
-{% if since %}<tr><td>Since</td><td>{{ since }}{% if duration %} ({{ duration }}){% endif %}</td></tr>
+{% endif %}{% else %}{% if action != "resolve" %}<p style="white-space:pre-wrap">{{ text }}</p>
+{% endif %}<table cellpadding="4">
+{% if taken %}<tr><td>Taken by</td><td>{{ taken }}</td></tr>
+{% endif %}{% if action == "resolve" %}{% if now %}<tr><td>Now</td><td>{{ now }}</td></tr>
+{% endif %}<tr><td>Was</td><td>{{ message }}</td></tr>
+{% if since %}<tr><td>Lasted</td><td>{{ duration }}, from {{ since }} to {{ at }}</td></tr>
+{% endif %}{% endif %}{% if description %}<tr><td>Check</td><td>{{ description }}</td></tr>
+{% endif %}<tr><td>Name</td><td>{{ name }}</td></tr>
+{% if action != "resolve" %}{% if action != "message" or severity != "info" %}<tr><td>Severity</td><td>{{ word }}</td></tr>
+{% endif %}{% if since %}<tr><td>Since</td><td>{{ since }}{% if duration %} ({{ duration }}){% endif %}</td></tr>
 {% endif %}{% if attempt %}<tr><td>Attempt</td><td>{{ attempt }} of {{ attempts }}</td></tr>
-{% endif %}{% for label, value in labels | items %}<tr><td>{{ label }}</td><td>{{ value }}</td></tr>
+{% endif %}{% endif %}{% for label, value in labels | items %}<tr><td>{{ label }}</td><td>{{ value }}</td></tr>
 {% endfor %}{% if link %}<tr><td>Look</td><td>{% if link is startingwith("https://") or link is startingwith("http://") %}<a href="{{ link }}">{{ link }}</a>{% else %}{{ link }}{% endif %}</td></tr>
-{% endif %}{% if runbook %}<tr><td>What to do</td><td>{{ runbook }}</td></tr>
-{% endif %}</table>
-{% if detail %}<pre>{{ detail | cut(2000) }}</pre>
+{% endif %}{% if action != "resolve" %}{% if runbook %}<tr><td>What to do</td><td>{{ runbook }}</td></tr>
+{% endif %}{% if ack %}<tr><td>Take it</td><td><code>{{ ack }}</code></td></tr>
+{% endif %}{% endif %}</table>
+{% if detail and action != "resolve" %}<pre>{{ detail | cut(2000) }}</pre>
 {% endif %}{% endif %}</body></html>
 "#;
 
@@ -123,6 +145,9 @@ pub const VARIABLES: &[&str] = &[
     "labels",
     "since",
     "duration",
+    "word",
+    "ack",
+    "taken",
     "attempt",
     "attempts",
     "original",
@@ -149,9 +174,10 @@ pub const TITLE_KEY: Key = Key {
 pub const TEXT_KEY: Key = Key {
     name: "text",
     shape: Shape::String,
-    doc: "A Jinja template for the rest. It can use `action`, `severity`, `word` (the severity, or `unknown`), `name`, `short_name`, `agent`, `message` \
-          (one line), `text`, `detail`, `now` (of a recovery: what is so now), `since`, `at`, `duration`, `attempt`, \
-          `attempts`, `description`, `link`, `runbook`, `labels`, `host`, `service`, `topic`, `event` (as in the \
+    doc: "A Jinja template for the rest. It can use `action`, `severity`, `word` (the severity, or `unknown`), `name`, \
+          `short_name`, `agent`, `message` (one line), `text`, `detail`, `now` (of a recovery: what is so now), `since`, \
+          `at`, `duration`, `attempt`, `attempts`, `ack` (the command that takes a fault on), `taken` (who did), \
+          `description`, `link`, `runbook`, `labels`, `host`, `service`, `topic`, `event` (as in the \
           delivery's JSON) and, in a digest, `count`, `lines`, `more`. \
           `{{ detail | cut(200) }}` keeps the first 200 characters.",
 };
@@ -184,6 +210,8 @@ pub struct Template {
     env: Environment<'static>,
     /// The config's.
     custom: Option<String>,
+    /// The zone of times for people: the agent's.
+    pub zone: TimeZone,
 }
 
 /// Tries or renders a user's template: see [`Question`].
@@ -247,7 +275,9 @@ fn tried(env: &Environment<'static>) -> Result<(), (String, String)> {
         };
         return Err((format!("there is no `{name}` in a delivery"), hint));
     }
-    specimens().iter().try_for_each(|delivery| render(env, CUSTOM, context(delivery)).map(drop).map_err(located))
+    specimens()
+        .iter()
+        .try_for_each(|delivery| render(env, CUSTOM, context(delivery, &TimeZone::UTC)).map(drop).map_err(located))
 }
 
 fn render(
@@ -276,12 +306,17 @@ impl Template {
     pub fn standard(flavour: Flavour, default: &'static str) -> Template {
         let mut env = environment(flavour);
         let _ = env.add_template(DEFAULT, default);
-        Template { flavour, env, custom: None }
+        Template { flavour, env, custom: None, zone: TimeZone::UTC }
+    }
+
+    /// The same with times in a zone.
+    pub fn in_zone(self, zone: &TimeZone) -> Template {
+        Template { zone: zone.clone(), ..self }
     }
 
     /// The template of a key, or the default where the key is missing. What is wrong with it is reported.
     pub fn read(reader: &mut Reader<'_>, key: &'static str, flavour: Flavour, default: &'static str) -> Template {
-        let mut template = Template::standard(flavour, default);
+        let mut template = Template::standard(flavour, default).in_zone(&reader.zone);
         let Some(source) = reader.string(key) else { return template };
         if let Err((message, hint)) = template.take(source) {
             reader.error(key, format!("`{key}` is no template: {message}")).hint(hint);
@@ -309,7 +344,7 @@ impl Template {
 
     /// The text for a delivery. `extra` are more variables.
     pub fn render(&self, delivery: &Delivery, extra: &[(&str, &str)]) -> String {
-        let mut context = context(delivery);
+        let mut context = context(delivery, &self.zone);
         context.extend(extra.iter().map(|(key, value)| ((*key).to_owned(), json!(value))));
         if let Some(source) = &self.custom {
             let question =
@@ -375,7 +410,7 @@ fn specimens() -> Vec<Delivery> {
         seq: 1,
         at: Timestamp::from_secs(1_800),
         received_at: Timestamp::from_secs(1_800),
-        kind: watchbell_core::model::EventKind::Fault,
+        kind: EventKind::Fault,
         state: EventState::Problem,
         severity: Severity::Critical,
         unknown: false,
@@ -388,6 +423,7 @@ fn specimens() -> Vec<Delivery> {
         text: "91% used".into(),
         detail: "/dev/sda1 91%".into(),
         now: Some("40% used".into()),
+        taken: None,
         description: Some("the disk of the shop".into()),
         link: Some("https://example.com/".into()),
         runbook: Some("clean up".into()),
@@ -407,10 +443,11 @@ fn specimens() -> Vec<Delivery> {
         digest: Vec::new(),
     };
     let bare = Event { detail: String::new(), link: None, runbook: None, since: None, attempt: None, ..event.clone() };
-    let bare = Event { labels: Default::default(), ..bare };
+    let bare = Event { labels: Default::default(), description: None, now: None, ..bare };
     let mut all = vec![Delivery { event: bare.clone(), ..delivery.clone() }];
     for action in [Action::Trigger, Action::Update, Action::Acknowledge, Action::Resolve, Action::Message] {
-        all.push(Delivery { action, ..delivery.clone() });
+        let taken = (action == Action::Acknowledge).then(|| "anna: on my way".to_owned());
+        all.push(Delivery { action, event: Event { taken, ..event.clone() }, ..delivery.clone() });
     }
     all.push(Delivery { action: Action::Digest, digest: vec![event, bare], ..delivery });
     all
@@ -418,7 +455,7 @@ fn specimens() -> Vec<Delivery> {
 
 /// What a template sees. `text` is all of the event's text, `message` its first line; `since` and `at` are
 /// written for people.
-fn context(delivery: &Delivery) -> Map<String, serde_json::Value> {
+fn context(delivery: &Delivery, zone: &TimeZone) -> Map<String, serde_json::Value> {
     let event = serde_json::to_value(&delivery.event).unwrap_or_default();
     let mut map = event.as_object().cloned().unwrap_or_default();
     let mut put = |key: &str, value: serde_json::Value| map.insert(key.to_owned(), value);
@@ -429,15 +466,21 @@ fn context(delivery: &Delivery) -> Map<String, serde_json::Value> {
     put("notifier", json!(delivery.notifier));
     put("target", json!(delivery.target));
     put("word", json!(e.word()));
-    put("message", json!(first_line(&e.text)));
+    put("message", json!(without_status(first_line(&e.text))));
+    if let Some(now) = &e.now {
+        put("now", json!(without_status(first_line(now))));
+    }
+    if let Some(command) = ack(delivery) {
+        put("ack", json!(command));
+    }
     put("detail", json!(e.detail));
     put("labels", json!(e.labels));
-    put("at", json!(people_time(e.at)));
+    put("at", json!(people_time(e.at, zone)));
     put("agent", json!(agent(e)));
     put("short_name", json!(short_name(e)));
     put("color", json!(color(delivery)));
     if let Some(since) = e.since {
-        put("since", json!(people_time(since)));
+        put("since", json!(people_time(since, zone)));
         put("duration", json!(people_duration(e.at.since(since))));
     }
     if let Some((attempt, attempts)) = e.attempt {
@@ -445,7 +488,8 @@ fn context(delivery: &Delivery) -> Map<String, serde_json::Value> {
         put("attempts", json!(attempts));
     }
     if delivery.action == Action::Digest {
-        let lines: Vec<_> = delivery.digest.iter().take(DIGEST_LINES_MAX).map(digest_line).collect();
+        let lines: Vec<_> =
+            delivery.digest.iter().take(DIGEST_LINES_MAX).map(|event| digest_line(event, zone)).collect();
         put("count", json!(delivery.digest.len()));
         put("counts", json!(digest_counts(&delivery.digest)));
         put("more", json!(delivery.digest.len().saturating_sub(DIGEST_LINES_MAX)));
@@ -455,14 +499,17 @@ fn context(delivery: &Delivery) -> Map<String, serde_json::Value> {
     map
 }
 
-fn digest_line(event: &Event) -> serde_json::Value {
+fn digest_line(event: &Event, zone: &TimeZone) -> serde_json::Value {
     json!({
-        "at": people_time(event.at),
+        "at": people_time(event.at, zone),
         "word": event_word(event),
         "severity": event.severity,
         "state": event.state,
         "name": event.name,
-        "message": first_line(&event.text),
+        "message": without_status(first_line(match (event.state, &event.now) {
+            (EventState::Recovery, Some(now)) => now,
+            _ => &event.text,
+        })),
     })
 }
 
@@ -510,10 +557,55 @@ pub fn color(delivery: &Delivery) -> &'static str {
     }
 }
 
-/// `2026-01-02 03:04:05 UTC`.
-pub fn people_time(at: Timestamp) -> String {
-    let text = Timestamp::from_secs(at.as_secs()).to_string();
-    text.trim_end_matches('Z').replacen('T', " ", 1) + " UTC"
+/// `2 Jan 03:04 CET`: the seconds and the year say little to whoever reads it.
+pub fn people_time(at: Timestamp, zone: &TimeZone) -> String {
+    let at = jiff::Timestamp::from_second(at.as_secs()).unwrap_or_default();
+    at.to_zoned(zone.clone()).strftime("%-d %b %H:%M %Z").to_string()
+}
+
+/// The words by which plugins say how bad it is.
+const STATUS_WORDS: [&str; 7] = ["OK", "WARNING", "WARN", "CRITICAL", "CRIT", "UNKNOWN", "ERROR"];
+
+/// What stands before and after the status by which a plugin's line begins (`DISK CRITICAL - free space`).
+fn around_status(line: &str) -> Option<(&str, &str)> {
+    let is_upper = |word: &str| {
+        word.chars().any(|c| c.is_ascii_uppercase()) && !word.chars().any(|c| c.is_lowercase() || c == ':')
+    };
+    let mut at = 0;
+    for word in line.split(' ').take(4) {
+        let bare = word.trim_end_matches([':', '-', ',', ';']);
+        if STATUS_WORDS.contains(&bare) {
+            let rest = line[at + bare.len()..].trim_start();
+            let said = rest.trim_start_matches([':', '-', ',', ';', '|']).trim_start();
+            // `OK` in the middle of a sentence is no status.
+            let ends = said.len() < rest.len();
+            return (ends && !said.is_empty()).then(|| (line[..at].trim_end(), said));
+        }
+        if !is_upper(word) {
+            return None;
+        }
+        at += word.len() + 1;
+    }
+    None
+}
+
+/// A plugin's line without its own word for how bad it is, which stands in the title already: `CRITICAL: 91% used` is
+/// `91% used`, `DISK CRITICAL - free space` is `DISK: free space`.
+pub fn without_status(line: &str) -> String {
+    match around_status(line) {
+        Some(("", said)) => said.to_owned(),
+        Some((before, said)) => format!("{before}: {said}"),
+        None => line.to_owned(),
+    }
+}
+
+/// The command by which somebody takes a fault on, for those that can be.
+pub fn ack(delivery: &Delivery) -> Option<String> {
+    let name = &delivery.event.name;
+    let is_open = matches!(delivery.action, Action::Trigger | Action::Update);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:@%+=,".contains(c);
+    let quoted = if name.chars().all(plain) { name.to_string() } else { format!("'{}'", name.replace('\'', "'\\''")) };
+    (is_open && delivery.event.kind == EventKind::Fault).then(|| format!("watchbell ack {quoted}"))
 }
 
 /// `45 s`, `12 min`, `2 h 5 min`, `3 d 4 h`: the two largest units that say something.
@@ -536,12 +628,6 @@ pub fn cimaa_name(event: &Event) -> String {
         Some(rest) => rest.splitn(3, '/').collect::<Vec<_>>().join(" ").trim_end().to_owned(),
         None => event.name.to_string(),
     }
-}
-
-/// CIMAA's way to write a message: 200 characters and ` ...`.
-pub fn cimaa_message(event: &Event) -> String {
-    // What is cut already comes out as it is.
-    text::cut(&event.text, text::CIMAA_CHARS_MAX)
 }
 
 /// The first line that says something.
@@ -623,20 +709,55 @@ pub(super) mod tests {
         assert_eq!(title.render(&t, &[]), "CRITICAL: app/disk on web-1: 91% used");
         assert_eq!(
             text.render(&t, &[]),
-            "91% used\n\nName: //web-1/app/disk\nSeverity: critical\nSince: 1970-01-01 00:10:00 UTC (20 min)\n\
-             Attempt: 4 of 4\nteam: web\n\nOutput:\n/dev/sda1 91%\n\nLook: https://example.com/\n\nWhat to do: clean up"
+            "91% used\n\nCheck: the disk of the shop\nName: //web-1/app/disk\nSeverity: critical\n\
+             Since: 1 Jan 00:10 UTC (20 min)\nAttempt: 4 of 4\nteam: web\n\nOutput:\n/dev/sda1 91%\n\n\
+             Look: https://example.com/\n\nWhat to do: clean up\n\nTake it: watchbell ack //web-1/app/disk"
         );
         let resolve = Delivery { action: Action::Resolve, ..t.clone() };
         let odd = "a\u{200b}b\u{61c}c\u{2028}d\u{e0041}e\u{202e}f\x1b[31mg";
         let hidden = Delivery { event: Event { text: odd.into(), ..t.event.clone() }, ..t.clone() };
         assert_eq!(title.render_line(&hidden, &[]), "CRITICAL: app/disk on web-1: abc defg");
         assert_eq!(slack_escape(odd), "abc\ndefg");
-        assert_eq!(title.render(&resolve, &[]), "OK: app/disk on web-1, after 20 min");
+        assert_eq!(title.render(&resolve, &[]), "OK: app/disk on web-1: 40% used (it lasted 20 min)");
         let mut message = Delivery { action: Action::Message, ..t.clone() };
         message.event.topic = Some("deploy".into());
         assert_eq!(title.render(&message, &[]), "deploy - 91% used");
         let bare = &samples()[0];
-        assert_eq!(text.render(bare, &[]), "91% used\n\nName: //web-1/app/disk\nSeverity: critical");
+        assert_eq!(
+            text.render(bare, &[]),
+            "91% used\n\nName: //web-1/app/disk\nSeverity: critical\n\nTake it: watchbell ack //web-1/app/disk"
+        );
+    }
+
+    #[test]
+    fn a_plugins_own_word_is_said_once() {
+        for (line, expect) in [
+            ("CRITICAL: 91% used", "91% used"),
+            ("CRITICAL - 91% used", "91% used"),
+            ("DISK CRITICAL - free space: / 10%", "DISK: free space: / 10%"),
+            ("PROCS WARNING: 3 processes", "PROCS: 3 processes"),
+            ("UNKNOWN: no such host", "no such host"),
+            ("OK", "OK"),
+            ("CRITICAL", "CRITICAL"),
+            ("OK now, but late", "OK now, but late"),
+            ("91% used", "91% used"),
+            ("", ""),
+        ] {
+            assert_eq!(without_status(line), expect, "{line}");
+        }
+        let mut delivery = trigger();
+        (delivery.event.text, delivery.event.unknown) = ("UNKNOWN - no route to host".into(), true);
+        assert_eq!(
+            Template::standard(Flavour::Plain, TITLE).render(&delivery, &[]),
+            "UNKNOWN: app/disk on web-1: no route to host"
+        );
+    }
+
+    #[test]
+    fn times_are_in_the_agents_zone() {
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        assert_eq!(people_time(Timestamp::from_secs(1_767_323_045), &zone), "2 Jan 04:04 CET");
+        assert_eq!(people_time(Timestamp::from_secs(1_782_961_445), &TimeZone::UTC), "2 Jul 03:04 UTC");
     }
 
     #[test]
@@ -650,7 +771,7 @@ pub(super) mod tests {
         assert_eq!(title, "23 notifications from web-1: 22 critical, 1 ok");
         let text = Template::standard(Flavour::Plain, TEXT).render(&delivery, &[]);
         assert_eq!(text.lines().count(), DIGEST_LINES_MAX + 1);
-        assert_eq!(text.lines().next(), Some("1970-01-01 00:30:00 UTC  CRITICAL  //web-1/app/disk: 91% used"));
+        assert_eq!(text.lines().next(), Some("1 Jan 00:30 UTC  CRITICAL  //web-1/app/disk: 91% used"));
         assert_eq!(text.lines().last(), Some("... and 3 more"));
     }
 
@@ -660,7 +781,7 @@ pub(super) mod tests {
             for flavour in [Flavour::Plain, Flavour::Html, Flavour::Slack] {
                 let template = Template::standard(flavour, default);
                 for delivery in specimens() {
-                    render(&template.env, DEFAULT, context(&delivery)).unwrap();
+                    render(&template.env, DEFAULT, context(&delivery, &TimeZone::UTC)).unwrap();
                 }
             }
         }
@@ -678,7 +799,7 @@ pub(super) mod tests {
     #[test]
     fn context_holds_nothing_that_is_not_listed() {
         for delivery in specimens() {
-            for key in context(&delivery).keys() {
+            for key in context(&delivery, &TimeZone::UTC).keys() {
                 assert!(VARIABLES.contains(&key.as_str()), "{key} is not in VARIABLES");
             }
         }
@@ -772,15 +893,5 @@ pub(super) mod tests {
         assert_eq!(hash_tail(&a, 255).chars().count(), 255);
         assert_ne!(hash_tail(&a, 255), hash_tail(&b, 255));
         assert_eq!(hash_tail("short", 255), "short");
-    }
-
-    #[test]
-    fn cimaa_cuts_messages_once() {
-        let mut event = trigger().event;
-        event.text = "x".repeat(300);
-        let cut_once = cimaa_message(&event);
-        assert_eq!(cut_once, format!("{} ...", "x".repeat(200)));
-        event.text = cut_once.clone();
-        assert_eq!(cimaa_message(&event), cut_once);
     }
 }

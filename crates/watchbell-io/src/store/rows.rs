@@ -83,6 +83,7 @@ pub(super) fn read_event(row: &Row<'_>) -> rusqlite::Result<Event> {
         text: format!("the rest of this event can't be read: {why}"),
         detail: String::new(),
         now: None,
+        taken: None,
         description: None,
         link: None,
         runbook: None,

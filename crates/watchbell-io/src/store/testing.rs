@@ -88,6 +88,7 @@ pub fn event(seq: u64, secs: i64, name: &str) -> Event {
         text: format!("event {seq}: ünwell \"quoted\""),
         detail: String::new(),
         now: None,
+        taken: None,
         description: None,
         link: Some("https://example.com/".into()),
         runbook: None,

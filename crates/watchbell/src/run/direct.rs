@@ -41,6 +41,7 @@ pub fn deliveries(world: &World, now: Timestamp, news: &News<'_>) -> Vec<Arc<Del
         text: news.text.into(),
         detail: news.detail.into(),
         now: None,
+        taken: None,
         description: None,
         link: None,
         runbook: None,

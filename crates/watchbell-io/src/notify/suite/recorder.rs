@@ -14,6 +14,15 @@ pub(crate) enum Reply {
     Answer { status: u16, headers: Vec<(String, String)>, body: String },
     /// Answers with all that it got.
     Echo(u16),
+    /// The beginning of a body, after which nothing more comes; `hang`: nor an end.
+    Torn {
+        /// The status.
+        status: u16,
+        /// What comes of the body.
+        body: &'static [u8],
+        /// Whether the connection stays open.
+        hang: bool,
+    },
     /// Never answers.
     Hang,
     /// Breaks the connection.
@@ -106,6 +115,14 @@ async fn serve(mut stream: TcpStream, reply: Reply, seen: Arc<Mutex<Vec<Request>
     }
     let Some(request) = read(&mut stream).await else { return };
     seen.lock().unwrap().push(request.clone());
+    if let Reply::Torn { status, body, hang } = reply {
+        let head = format!("HTTP/1.1 {status} Because\r\nContent-Length: 100000\r\n\r\n");
+        let _ = stream.write_all(&[head.as_bytes(), body].concat()).await;
+        if hang {
+            std::future::pending::<()>().await;
+        }
+        return;
+    }
     let (status, headers, body) = match reply {
         Reply::Answer { status, headers, body } => (status, headers, body),
         Reply::Echo(status) => (status, Vec::new(), format!("{request:?}")),
@@ -113,7 +130,7 @@ async fn serve(mut stream: TcpStream, reply: Reply, seen: Arc<Mutex<Vec<Request>
             let _ = stream.write_all(b"not HTTP at all\r\n\r\n").await;
             return;
         }
-        Reply::Hang | Reply::Reset => std::future::pending().await,
+        Reply::Hang | Reply::Reset | Reply::Torn { .. } => std::future::pending().await,
     };
     let mut head = format!("HTTP/1.1 {status} Because\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
     for (name, value) in headers {

@@ -190,6 +190,7 @@ fn schemas_of_the_core() {
         since: Some(Timestamp::ZERO),
         attempt: Some((1, 2)),
         caused_by: Some(1),
+        taken: None,
         original: Some(json!({"a": [1]})),
     };
     let decision = Decision {
