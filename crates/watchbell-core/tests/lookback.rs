@@ -42,6 +42,7 @@ fn lookback(expect: Vec<Expectation>) -> Lookback {
         holidays: BTreeSet::new(),
         delay: Duration::ZERO,
         retention: Duration::from_secs(5 * 86_400),
+        value: None,
         extra: Some(serde_json::json!({ "alert": "devops@nerds.com" })),
     }
 }
@@ -495,6 +496,20 @@ fn a_source_that_nobody_asks_is_not_wrong() {
         let (action, _, text) = play.told.last().unwrap();
         assert_eq!((*action, text.as_str()), (Action::Resolve, "no check asks it any more"));
     }
+}
+
+/// A check that measured a value and counts rows now judges no minute from before; its handlers got each value.
+#[test]
+fn from_a_value_to_rows() {
+    let mut play = Play::new(Lookback { value: Some(BTreeMap::new()), ..lookback(vec![]) });
+    play.run(60);
+    assert!(play.results.iter().all(|result| result.get("minute_epoch").is_none()), "{:?}", play.results);
+    assert!((59..=61).contains(&play.results.len()), "{}", play.results.len());
+    play.results.clear();
+    play.reload(policy(lookback(vec![every_minute(180, 0)])));
+    play.run(3);
+    let minutes = play.minutes();
+    assert!(minutes.first().is_some_and(|first| (59..=62).contains(first)) && minutes.len() <= 4, "{minutes:?}");
 }
 
 /// A source that the config has no more is not wrong any more.

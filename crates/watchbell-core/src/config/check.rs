@@ -14,7 +14,7 @@ use crate::{
     model::{Name, Severity},
     route::hours::Hours,
     schedule::{Schedule, cron::Cron, spread},
-    state::threshold::Threshold,
+    state::{lookback::Lookback, threshold::Threshold},
 };
 use jiff::tz::TimeZone;
 use std::{sync::Arc, time::Duration};
@@ -304,9 +304,13 @@ fn read_common<P>(cx: &CheckContext<'_, P>, name: Name, kind: &'static str, line
     let is_passive = passive.is_some() || kind == "passive";
     let ping_key = r.secret("ping_key");
     only_passive(is_passive, &["grace", "ping_key"], r);
-    let missed = [("skip", Missed::Skip), ("once", Missed::Once), ("all", Missed::All)];
     let overlap = [("skip", Overlap::Skip), ("queue", Overlap::Queue), ("allow", Overlap::Allow)];
     let retry = r.integer("retry", 0..=1000).and_then(|n| u32::try_from(n).ok());
+    let thresholds = read_thresholds(r);
+    let lookback = match kind {
+        QUERY => expect::read(&zone, cx.old, &thresholds, r).map(Arc::new),
+        _ => None,
+    };
     let policy = CheckPolicy {
         kind,
         file: cx.path.to_owned(),
@@ -315,12 +319,12 @@ fn read_common<P>(cx: &CheckContext<'_, P>, name: Name, kind: &'static str, line
         retry_interval: read_retry_interval(period, r),
         timeout: r.duration("timeout").unwrap_or_else(|| default_timeout(cx, &schedule, style, job, kind)),
         schedule: if is_passive { None } else { Some(schedule) },
-        missed: r.choice("missed", &missed).unwrap_or(if kind == QUERY { Missed::Once } else { Missed::default() }),
+        missed: read_missed(lookback.as_deref(), r),
         overlap: r.choice("overlap", &overlap).unwrap_or_default(),
         job,
         passive,
         ping_key,
-        thresholds: read_thresholds(r),
+        thresholds,
         alert_from: r.choice("alert_from", &ALERT_FROM),
         notify: Vec::new(),
         hours: read_hours(&zone, r),
@@ -336,7 +340,7 @@ fn read_common<P>(cx: &CheckContext<'_, P>, name: Name, kind: &'static str, line
         log_runs: r.choice("log", &[("changes", false), ("runs", true)]).unwrap_or_default(),
         on_result: Vec::new(),
         style,
-        lookback: if kind == QUERY { expect::read(&zone, r).map(Arc::new) } else { None },
+        lookback,
         name,
     };
     Draft {
@@ -451,6 +455,13 @@ fn only_passive(is_passive: bool, keys: &[&str], r: &mut Reader<'_>) {
             r.problems.error(entry.key_span, message).hint(format!("remove `{key}`, or make it `passive`"));
         }
     }
+}
+
+fn read_missed(lookback: Option<&Lookback>, r: &mut Reader<'_>) -> Missed {
+    let all = [("skip", Missed::Skip), ("once", Missed::Once), ("all", Missed::All)];
+    // Minutes wait to be judged; a value of yesterday can't be measured any more.
+    let counts = lookback.is_some_and(|lookback| lookback.value.is_none());
+    r.choice("missed", &all).unwrap_or(if counts { Missed::Once } else { Missed::default() })
 }
 
 fn read_retry_interval(period: Duration, r: &mut Reader<'_>) -> Retry {

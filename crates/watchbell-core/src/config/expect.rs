@@ -11,9 +11,12 @@ use super::{
     tree::{FileId, Node, Span, Table, Value},
 };
 use crate::{
-    model::{Name, Severity},
+    model::{Name, Severity, Wanted},
     schedule::Schedule,
-    state::lookback::{Days, Expectation, Lookback, Minutes, span_text},
+    state::{
+        lookback::{Days, Expectation, Lookback, Minutes, span_text},
+        threshold::Threshold,
+    },
 };
 use jiff::{civil::Date, tz::TimeZone};
 use std::{
@@ -22,7 +25,12 @@ use std::{
 };
 
 /// How long seen rows are kept unless the config says otherwise.
-pub const RETENTION_DEFAULT: Duration = Duration::from_secs(5 * 86_400);
+///
+/// It is more than the four weeks that `watchbell suggest` looks at.
+pub const RETENTION_DEFAULT: Duration = Duration::from_secs(30 * 86_400);
+
+/// How long rows of dwmon's files are kept, as dwmon kept them.
+pub const RETENTION_DWMON: Duration = Duration::from_secs(5 * 86_400);
 
 /// Seen rows are kept no longer than ten years.
 pub const RETENTION_MAX: Duration = Duration::from_secs(3660 * 86_400);
@@ -53,10 +61,16 @@ const WEEKDAYS: Days = Days { weekdays: 0b001_1111, holidays: false };
 const WEEKENDS: Days = Days { weekdays: 0b110_0000, holidays: false };
 const ALL: Days = Days { weekdays: 0b111_1111, holidays: true };
 
-/// Reads the look-back of a check with `query`; `None` only with an error. Its source is what is written: the
-/// loader finds out whether there is one.
-pub(super) fn read(zone: &TimeZone, r: &mut Reader<'_>) -> Option<Lookback> {
+/// Reads what a check with `query` does with the answer; `None` only with an error. Its source is what is written: the
+/// loader finds out whether there is one. `old`: it is a file of dwmon's.
+pub(super) fn read(zone: &TimeZone, old: bool, thresholds: &[Threshold], r: &mut Reader<'_>) -> Option<Lookback> {
     let source = if r.has("source") { r.require_string("source") } else { no_source(r) };
+    match r.boolean("value") {
+        Some(true) => return read_value(zone, source, thresholds, r),
+        // What it is instead was reported.
+        None if r.has("value") => return None,
+        _ => {}
+    }
     let mut expect = read_expect(r);
     let inclusive = r.choice("bounds", &[("strict", false), ("inclusive", true)]).unwrap_or_default();
     expect.iter_mut().flatten().for_each(|e| e.inclusive = inclusive);
@@ -80,15 +94,64 @@ pub(super) fn read(zone: &TimeZone, r: &mut Reader<'_>) -> Option<Lookback> {
         zone: zone.clone(),
         holidays: holidays?,
         delay: delay.unwrap_or_default(),
-        retention: retention.unwrap_or(RETENTION_DEFAULT),
+        retention: retention.unwrap_or(if old { RETENTION_DWMON } else { RETENTION_DEFAULT }),
         extra,
+        value: None,
     })
+}
+
+/// Keys that speak of rows.
+const OF_ROWS: &[&str] = &["holidays", "delay", "retention", "bounds", "rows_max", "purge"];
+
+/// Reads a check that measures the one row of its answer; `None` only with an error.
+fn read_value(
+    zone: &TimeZone,
+    source: Option<String>,
+    thresholds: &[Threshold],
+    r: &mut Reader<'_>,
+) -> Option<Lookback> {
+    let before = r.problems.errors();
+    if r.has("expect") {
+        let first = r.span("value");
+        r.error("expect", "`expect` counts rows, and `value = true` measures one: a check does one of the two")
+            .hint("make two checks of it, or remove one of them; what a value must be is said by `thresholds`")
+            .related(first, "`value` stands here");
+    }
+    for key in OF_ROWS.iter().filter(|key| r.table.get(key).is_some()) {
+        r.error(key, format!("`{key}` has no meaning with `value = true`: no rows are counted or kept"))
+            .hint("remove it");
+    }
+    let extra = r.entry("extra").and_then(|entry| json(&entry.value, r.problems));
+    let mut wanted = Wanted::new();
+    for threshold in thresholds {
+        let optional = wanted.entry(threshold.name.clone()).or_insert(true);
+        *optional &= threshold.optional;
+    }
+    let lookback = Lookback {
+        source: Name::new(source?),
+        expect: Vec::new(),
+        zone: zone.clone(),
+        holidays: BTreeSet::new(),
+        delay: Duration::ZERO,
+        retention: Duration::ZERO,
+        extra,
+        value: Some(wanted),
+    };
+    (r.problems.errors() == before).then_some(lookback)
 }
 
 /// Warns of what is right by itself and does not do what it seems to. `own` is what the check itself says, and not the
 /// file's defaults.
 pub(super) fn warn(check: &CheckPolicy, own: &Table, r: &mut Reader<'_>) {
     let Some(lookback) = &check.lookback else { return };
+    if lookback.value.is_some() {
+        if check.thresholds.is_empty() && !r.has("thresholds") {
+            let span = r.span("value");
+            let message = "the value is measured and never judged: there are no `thresholds`";
+            r.problems.warning(span, message).hint("add `thresholds = [\"value error > 3600\"]`");
+        }
+        return;
+    }
     let all_critical = lookback.expect.iter().all(|e| e.severity == Severity::Critical);
     let retry = own.get("retry").filter(|entry| matches!(entry.value.value, Value::Integer(1..)));
     if let Some(retry) = retry.filter(|_| check.thresholds.is_empty() && all_critical) {
@@ -201,7 +264,7 @@ fn read_expect(r: &mut Reader<'_>) -> Option<Vec<Expectation>> {
     let Some(entry) = r.entry("expect") else {
         r.missing("expect");
         if let Some(problem) = r.problems.list.last_mut() {
-            problem.hint(EXAMPLE);
+            problem.hint(format!("{EXAMPLE}, or `value = true` where the query answers a number and not rows"));
         }
         return None;
     };

@@ -162,7 +162,7 @@ pub const CHECK_KEYS: &[Key] = &[
         "missed",
         Shape::Choice(&["skip", "once", "all"]),
         "What becomes of runs that were due while nothing could run: left out, made up for by one, or each of them \
-         (up to 100). Default: `skip`; a query `once`, as minutes wait to be judged.",
+         (up to 100). Default: `skip`; a query with `expect` `once`, as minutes wait to be judged.",
     ),
     key(
         "overlap",
@@ -273,7 +273,7 @@ pub const NOTIFIER_KEYS: &[Key] = &[
 /// Keys of `[notify.NAME]` that only translated old files may use; see [`super::formats`].
 pub const HIDDEN_NOTIFIER_KEYS: &[Key] = &[key("style", Shape::Choice(&["cimaa"]), "Whose texts are spoken.")];
 
-/// The word of the kind whose checks count rows.
+/// The word of the kind whose checks ask a source.
 pub const QUERY: &str = "query";
 
 /// Keys of `[check.NAME]` for checks with `query`. The core reads them all but `query` and `rows_max`, which are the
@@ -288,6 +288,12 @@ pub const QUERY_KEYS: &[Key] = &[
          each is judged by itself.",
     ),
     key(
+        "value",
+        Shape::Boolean,
+        "In place of `expect`: the query answers one row, whose columns are numbers. One column is the check's value, several \
+         are metrics by their names; `thresholds` judge them. Default: false.",
+    ),
+    key(
         "holidays",
         Shape::Strings,
         "Dates, as `\"2026-12-25\"`, on which only expectations are judged whose `days` name `holidays` or `all`.",
@@ -300,7 +306,8 @@ pub const QUERY_KEYS: &[Key] = &[
     key(
         "retention",
         Shape::Duration,
-        "How long seen rows are kept; what look-backs still need is kept in any case. Default: `5d`.",
+        "How long seen rows are kept; what look-backs still need is kept in any case. Default: `30d`; of dwmon's \
+         files `5d`.",
     ),
     key(
         "bounds",

@@ -24,7 +24,7 @@ pub mod toml;
 pub mod tree;
 
 pub use agent::{AgentSettings, CheckLogSettings, LoadOptions, LogFormat, LogSettings, Scope, Token, sentry_dsn_in};
-pub use expect::parse_expectations;
+pub use expect::{RETENTION_DEFAULT, parse_expectations};
 pub(crate) use file::is_reserved;
 pub use file::{AGENT_FILE, FILE_SIZE_MAX, FileKind, InputFile};
 pub use kind::{Capabilities, Key, Kind, Kinds, Shape};

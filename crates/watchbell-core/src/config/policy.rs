@@ -213,6 +213,11 @@ pub struct CheckPolicy {
 }
 
 impl CheckPolicy {
+    /// The look-back of a check that counts rows; one that measures a value has none.
+    pub fn counts(&self) -> Option<&Arc<Lookback>> {
+        self.lookback.as_ref().filter(|lookback| lookback.value.is_none())
+    }
+
     /// The policy of what has no check in the config: the agent's own faults, config faults, `watchbell exec`.
     pub fn bare(name: Name, notify: Vec<Name>) -> CheckPolicy {
         CheckPolicy {

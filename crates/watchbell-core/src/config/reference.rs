@@ -174,7 +174,8 @@ fn check_schema<T>(kind: &Kind<T>) -> Value {
     if kind.key == QUERY {
         schema["properties"]["expect"]["type"] = json!("array");
         schema["properties"]["expect"]["items"] = object(EXPECT_KEYS.iter(), &["lookback"]);
-        schema["required"] = json!([QUERY, "source", "expect"]);
+        schema["required"] = json!([QUERY, "source"]);
+        schema["anyOf"] = json!([{ "required": ["expect"] }, { "required": ["value"] }]);
     }
     schema
 }
@@ -258,7 +259,8 @@ mod tests {
         assert_eq!(checks[0]["required"], json!(["ping"]));
         assert_eq!(checks[0]["properties"]["how"]["enum"], json!(["icmp", "udp"]));
         assert_eq!(checks[0]["properties"]["retry"]["type"], "integer");
-        assert_eq!(checks[1]["required"], json!(["query", "source", "expect"]));
+        assert_eq!(checks[1]["required"], json!(["query", "source"]));
+        assert_eq!(checks[1]["anyOf"], json!([{ "required": ["expect"] }, { "required": ["value"] }]));
         assert_eq!(checks[1]["properties"]["expect"]["items"]["properties"]["min"]["type"], "integer");
         assert_eq!(checks[2]["required"], json!(["passive"]));
         let source = &schema["properties"]["source"]["additionalProperties"]["properties"];

@@ -115,7 +115,7 @@ impl Step<'_> {
         // A retry that was due meanwhile is due now.
         let due = retry.map(|at| at.max(self.now)).or(due);
         self.world.derived.timers.set(Timer::Check(check.name.clone()), due);
-        if check.lookback.is_some() { 0 } else { left_out }
+        if check.counts().is_some() { 0 } else { left_out }
     }
 
     /// When a check is due next after an outage, and how many of its slots are left out.
@@ -559,7 +559,7 @@ impl Step<'_> {
     /// Handlers get every result.
     fn hand_over(&mut self, check: &CheckPolicy, outcome: &Outcome) {
         // A look-back hands over each minute that it judged.
-        if check.on_result.is_empty() || check.lookback.is_some() {
+        if check.on_result.is_empty() || check.counts().is_some() {
             return;
         }
         let severity = outcome.findings.iter().map(|f| f.severity).max().unwrap_or(Severity::Info);

@@ -9,12 +9,11 @@ use super::{
 };
 use crate::{
     config::{CheckPolicy, Policy, Style},
-    model::{Event, EventKind, EventState, Fault, Finding, Metric, Name, Severity, Timestamp},
+    model::{Event, EventKind, EventState, Fault, Finding, Metric, NAMELESS, Name, Severity, Timestamp},
     schedule,
     state::{
         digits::same_but_digits,
         fault::{self, Change, Context, Rules},
-        threshold::NAMELESS,
     },
     wire::text,
 };

@@ -89,7 +89,9 @@ impl Step<'_> {
             // From now on minutes are due, even if the first queries fail.
             self.check_state(&check.name).lookback = Some(Box::new(LookbackState::new(policy, now)));
         }
-        self.clock_set_right(check, policy);
+        if check.counts().is_some() {
+            self.clock_set_right(check, policy);
+        }
         let Some(state) = self.lookback_state(check) else { return (Vec::new(), None) };
         let (judged, mut plan) = (state.judged, policy.plan(state, now));
         (std::mem::take(&mut plan.windows), Some(PlanEnd { judged, plan }))
@@ -116,7 +118,12 @@ impl Step<'_> {
         end: &PlanEnd,
         outcome: &mut Outcome,
     ) -> BTreeSet<Name> {
-        let (Some(policy), Some(rows)) = (check.lookback.clone(), outcome.rows.clone()) else { return BTreeSet::new() };
+        let Some(policy) = check.lookback.clone() else { return BTreeSet::new() };
+        if policy.value.is_some() && !outcome.inconclusive {
+            // Once it counts rows, minutes before that are not due.
+            self.lookback_through(check, &policy, end);
+        }
+        let Some(rows) = outcome.rows.clone() else { return BTreeSet::new() };
         let before = self.lookback_state(check).map(|state| state.judged).unwrap_or_default();
         // Else a run beside this one reported it.
         if before == end.judged {

@@ -99,6 +99,9 @@ impl Finding {
     }
 }
 
+/// What the one metric without a name is called in thresholds and faults.
+pub const NAMELESS: &str = "value";
+
 /// One number that a run measured. Thresholds are judged on it, and it becomes a [`Sample`].
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Metric {

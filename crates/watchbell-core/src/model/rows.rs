@@ -26,6 +26,9 @@ pub enum Cell {
     Civil(jiff::civil::DateTime),
 }
 
+/// What thresholds want of a row that is measured: their names, and whether a run without the metric is fine.
+pub type Wanted = std::collections::BTreeMap<String, bool>;
+
 /// What a query answered.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Answer {

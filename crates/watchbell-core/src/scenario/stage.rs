@@ -334,6 +334,7 @@ impl<'s, 'l> Stage<'s, 'l> {
             let problem = self.away.get(lookback.source.as_str()).cloned();
             match &problem {
                 Some(problem) => (outcome.inconclusive, outcome.summary) = (true, problem.clone()),
+                None if lookback.value.is_some() => {}
                 None => outcome.rows = Some(Box::new(actor.finds_rows(&order.windows, started))),
             }
             outcome.source = Some(SourceNews { source: lookback.source.clone(), problem });
@@ -525,7 +526,7 @@ impl Actor {
             Says::Finds(finds) => drop(self.finds.insert(part, finds.clone())),
             Says::Alternates(finds) => self.alternates = Some(finds.clone()),
             Says::Metric(name, value) => {
-                let name = if name == crate::state::threshold::NAMELESS { "" } else { name };
+                let name = if name == crate::model::NAMELESS { "" } else { name };
                 self.metrics.insert(name.to_owned(), *value);
             }
             Says::Hangs => self.hangs = true,

@@ -8,7 +8,7 @@ pub mod backtest;
 pub mod histogram;
 pub mod suggest;
 
-use crate::model::{Counted, Name, Severity, Timestamp, Window};
+use crate::model::{Counted, Name, Severity, Timestamp, Wanted, Window};
 use jiff::{
     civil::{Date, Weekday},
     tz::TimeZone,
@@ -58,6 +58,8 @@ pub struct Lookback {
     pub retention: Duration,
     /// Passed on with every result (`__EXTRA__`).
     pub extra: Option<serde_json::Value>,
+    /// No rows are counted: the one that comes is measured, and this is what thresholds want of it. Then nothing is expected.
+    pub value: Option<Wanted>,
 }
 
 /// One line: when how many rows are expected.
@@ -351,6 +353,9 @@ impl Lookback {
     /// What a run that begins now is to judge.
     pub fn plan(&self, state: &LookbackState, now: Timestamp) -> Plan {
         let newest = self.newest(now);
+        if self.expect.is_empty() {
+            return Plan { until: state.judged.max(newest), ..Plan::default() };
+        }
         let next = minutes_later(minute_of(state.judged), 1);
         let begun = state.walk.filter(|from| state.judged < *from && *from <= newest);
         let from = begun.filter(|from| newest.since(*from) <= WALK_LASTS_MAX).unwrap_or(newest);

@@ -3,7 +3,7 @@
 //! CIMAA's, down to the texts. What a threshold remembers (that it is bad until it clears) is a set of texts that the
 //! engine stores; judging is for runs that brought a result, not for inconclusive ones.
 
-use crate::model::{Finding, Metric, Severity};
+use crate::model::{Finding, Metric, NAMELESS, Severity};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -13,8 +13,6 @@ use std::{
 pub const LINE_BYTES_MAX: usize = 2_000;
 /// How much of a wrong word is shown in a message.
 const SHOWN_CHARS_MAX: usize = 40;
-/// What the one metric without a name is called in thresholds and faults.
-pub const NAMELESS: &str = "value";
 
 /// One threshold line.
 #[derive(Clone, Debug, PartialEq)]

@@ -13,3 +13,4 @@ pub mod rows;
 pub mod run;
 pub mod text;
 pub mod unit;
+pub mod values;

@@ -297,8 +297,13 @@ fn is_date(number: i128) -> bool {
     (1980..2200).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day)
 }
 
+/// Whether a text is a time as databases write it, and not a number.
+pub(super) fn is_time_text(text: &str) -> bool {
+    plain_decimal(text).is_none() && Iso::read(text.trim()).is_some()
+}
+
 /// A number in digits, without sign `+`, exponent and needless zeros. `None`: it is no number, or one beyond all limits.
-fn plain_decimal(text: &str) -> Option<String> {
+pub(super) fn plain_decimal(text: &str) -> Option<String> {
     let text = text.trim();
     if text.is_empty() || text.len() > DECIMAL_CHARS_MAX {
         return None;

@@ -7,7 +7,7 @@
 
 use super::{
     Ask, Place, Trouble,
-    decode::Decoder,
+    decode::{Decoder, Keep},
     sql::{one_line, slow, working_time},
 };
 use crate::shared::{
@@ -68,7 +68,7 @@ impl Place for Program {
             let ran = command.run(self.input(ask), working_time(ask.timeout)).await;
             let shown = one_line(&self.command.line.shown(), &[]);
             let printed = self.printed(ran, ask, &shown)?;
-            let answer = self.decoder.decode(printed, ask.rows_max).await;
+            let answer = self.decoder.decode(printed, Keep::of(ask)).await;
             answer.map_err(|why| {
                 Trouble::Wrong(self.clean(&format!("can't read the rows that `{shown}` printed: {why}")))
             })

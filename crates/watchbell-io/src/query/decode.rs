@@ -9,9 +9,10 @@
 //!   tab and `|` in it. An empty field is no value, all others are text.
 //! - No output at all is no rows, but for CSV, which has its line of names even then.
 //!
-//! Columns beyond the first two are kept only where the reader of rows would look for their names: a row is small whatever a
-//! source writes. Rows beyond the limit are not read. What is wrong is said with line and column.
+//! Columns beyond the first two are kept only where the reader of rows would look for their names, or where the row is
+//! measured: a row is small whatever a source writes. Rows beyond the limit are not read. What is wrong is said with line and column.
 
+use super::Ask;
 use crate::shared::{
     jq::{Filter, Trouble},
     json::{bare, problem, without_mark},
@@ -23,7 +24,10 @@ use std::{borrow::Cow, fmt};
 use watchbell_core::{
     config::RowFormat,
     model::{Answer, Cell},
-    wire::rows::{KEY_COLUMNS, TIME_COLUMNS},
+    wire::{
+        rows::{KEY_COLUMNS, TIME_COLUMNS},
+        values::MEASURED_COLUMNS_MAX,
+    },
 };
 
 /// Longer answers are read on a thread of their own: others wait for this one.
@@ -34,6 +38,31 @@ const COLUMNS_MAX: usize = 8;
 const DELIMITERS: &[u8] = b",;\t|";
 /// A name of a column that begins with so many digits is a value: the line of names is missing.
 const VALUE_DIGITS: usize = 4;
+
+/// What of an answer is kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Keep {
+    /// At most so many rows.
+    rows_max: usize,
+    /// At most so many columns.
+    columns_max: usize,
+    /// Columns beyond the first two are kept only if they are named as keys and times are.
+    rows_only: bool,
+}
+
+impl Keep {
+    /// What a question wants.
+    pub(super) fn of(ask: &Ask<'_>) -> Keep {
+        // One more, which shows that there are too many.
+        let columns_max = if ask.all_columns { MEASURED_COLUMNS_MAX + 1 } else { COLUMNS_MAX };
+        Keep { columns_max, rows_only: !ask.all_columns, ..Keep::rows(ask.rows_max) }
+    }
+
+    /// Rows that are counted.
+    pub(super) fn rows(rows_max: usize) -> Keep {
+        Keep { rows_max, columns_max: COLUMNS_MAX, rows_only: true }
+    }
+}
 
 /// Reads what one source writes.
 #[derive(Debug)]
@@ -55,22 +84,22 @@ impl Decoder {
         Ok(Decoder { format: format.clone(), filter })
     }
 
-    /// Reads at most so many rows.
+    /// Reads what is kept.
     ///
     /// # Errors
     /// What is wrong, and in which line and column.
-    pub(super) async fn decode(&self, bytes: Vec<u8>, rows_max: usize) -> Result<Answer, String> {
+    pub(super) async fn decode(&self, bytes: Vec<u8>, keep: Keep) -> Result<Answer, String> {
         let Some(filter) = &self.filter else {
             let format = self.format.clone();
-            return apart(bytes, move |bytes| decode(&format, bytes, rows_max)).await;
+            return apart(bytes, move |bytes| decode(&format, bytes, keep)).await;
         };
         // One more than wanted, which the rows are counted by.
-        let ran = filter.run_on_all(&bytes, rows_max.saturating_add(1)).await;
+        let ran = filter.run_on_all(&bytes, keep.rows_max.saturating_add(1)).await;
         let (text, _) = ran.map_err(|trouble| match trouble {
             Trouble::Input(why) => why,
             Trouble::Filter(why) => format!("the jq filter failed: {why}"),
         })?;
-        let answer = apart(text.into_bytes(), move |bytes| json(bytes, rows_max)).await;
+        let answer = apart(text.into_bytes(), move |bytes| json(bytes, keep)).await;
         answer.map_err(|why| format!("in what the jq filter made of it, {why}"))
     }
 }
@@ -88,19 +117,19 @@ async fn apart<T: Send + 'static>(
 }
 
 /// Reads without a filter.
-pub(super) fn decode(format: &RowFormat, bytes: &[u8], rows_max: usize) -> Result<Answer, String> {
+pub(super) fn decode(format: &RowFormat, bytes: &[u8], keep: Keep) -> Result<Answer, String> {
     let bytes = without_mark(bytes);
     match (format, bytes.trim_ascii_start().first()) {
-        (RowFormat::Json { .. }, _) | (RowFormat::Guess, Some(b'[' | b'{') | None) => json(bytes, rows_max),
+        (RowFormat::Json { .. }, _) | (RowFormat::Guess, Some(b'[' | b'{') | None) => json(bytes, keep),
         (RowFormat::Guess, Some(b'<')) => {
             Err(format!("it looks like HTML or XML and not like rows; it begins with `{}`", excerpt(bytes)))
         }
-        (RowFormat::Guess | RowFormat::Csv, _) => csv(bytes, rows_max),
+        (RowFormat::Guess | RowFormat::Csv, _) => csv(bytes, keep),
     }
 }
 
-fn json(bytes: &[u8], rows_max: usize) -> Result<Answer, String> {
-    let mut reader = JsonRows { table: Table::new(rows_max), bytes, arrays: None };
+fn json(bytes: &[u8], keep: Keep) -> Result<Answer, String> {
+    let mut reader = JsonRows { table: Table::new(keep), bytes, arrays: None };
     for document in serde_json::Deserializer::from_slice(bytes).into_iter::<&RawValue>() {
         let document = document.map_err(|e| problem(&e, bytes))?;
         if !reader.document(document)? {
@@ -275,19 +304,19 @@ impl<'b> Visitor<'b> for KeyText {
     }
 }
 
-fn csv(bytes: &[u8], rows_max: usize) -> Result<Answer, String> {
+fn csv(bytes: &[u8], keep: Keep) -> Result<Answer, String> {
     let mut reader = csv::ReaderBuilder::new().delimiter(delimiter(bytes)).from_reader(bytes);
     let names = reader.byte_headers().map_err(|e| csv_problem(&e))?.clone();
     let names: Vec<String> = names.iter().map(|name| String::from_utf8_lossy(name).trim().to_owned()).collect();
     check_names(&names)?;
-    let mut table = Table::new(rows_max);
+    let mut table = Table::new(keep);
     let places: Vec<Option<usize>> = names.iter().map(|name| table.add_column(name)).collect();
     let mut record = csv::ByteRecord::new();
     let (mut last_line, mut last_byte) = (1, 0);
     loop {
         match reader.read_byte_record(&mut record) {
             Ok(false) => break,
-            Err(why) if table.rows.len() < rows_max => return Err(csv_problem(&why)),
+            Err(why) if table.rows.len() < keep.rows_max => return Err(csv_problem(&why)),
             Ok(true) | Err(_) => {}
         }
         if let Some(at) = record.position() {
@@ -353,13 +382,13 @@ struct Table {
     /// The columns that are kept.
     columns: Vec<String>,
     rows: Vec<Vec<Cell>>,
-    rows_max: usize,
+    keep: Keep,
     truncated: bool,
 }
 
 impl Table {
-    fn new(rows_max: usize) -> Table {
-        Table { columns: Vec::new(), rows: Vec::new(), rows_max, truncated: false }
+    fn new(keep: Keep) -> Table {
+        Table { columns: Vec::new(), rows: Vec::new(), keep, truncated: false }
     }
 
     /// The place of the column of this name, a new one at the end; `None`: it is not kept.
@@ -371,7 +400,7 @@ impl Table {
     fn add_column(&mut self, name: &str) -> Option<usize> {
         let wanted = || KEY_COLUMNS.iter().chain(&TIME_COLUMNS).any(|wanted| wanted.eq_ignore_ascii_case(name));
         let place = self.columns.len();
-        if place >= COLUMNS_MAX || (place >= 2 && !wanted()) {
+        if place >= self.keep.columns_max || (self.keep.rows_only && place >= 2 && !wanted()) {
             return None;
         }
         self.columns.push(name.to_owned());
@@ -380,7 +409,7 @@ impl Table {
 
     /// Adds a row; false: there were enough.
     fn push(&mut self, row: Vec<Cell>) -> bool {
-        if self.rows.len() >= self.rows_max {
+        if self.rows.len() >= self.keep.rows_max {
             self.truncated = true;
             return false;
         }
@@ -422,8 +451,12 @@ mod tests {
         lines.join("/")
     }
 
+    fn rows(rows_max: usize) -> Keep {
+        Keep { rows_max, columns_max: COLUMNS_MAX, rows_only: true }
+    }
+
     async fn read(format: &RowFormat, text: &[u8], rows_max: usize) -> Result<String, String> {
-        Decoder::new(format)?.decode(text.to_vec(), rows_max).await.map(|answer| shown(&answer))
+        Decoder::new(format)?.decode(text.to_vec(), rows(rows_max)).await.map(|answer| shown(&answer))
     }
 
     fn jq(text: &str) -> RowFormat {
@@ -528,10 +561,10 @@ mod tests {
     async fn a_million_rows() {
         let lines: String = (0..1_000_000).map(|n| format!("{n},1772357400\n")).collect();
         let answer =
-            Decoder::new(&RowFormat::Guess).unwrap().decode(format!("k,t\n{lines}").into(), 1000).await.unwrap();
+            Decoder::new(&RowFormat::Guess).unwrap().decode(format!("k,t\n{lines}").into(), rows(1000)).await.unwrap();
         assert!(answer.rows.len() == 1000 && answer.truncated);
         let array = format!("[{}[1,2]]", "[1,2],".repeat(1_000_000));
-        let answer = Decoder::new(&JSON).unwrap().decode(array.into(), 2_000_000).await.unwrap();
+        let answer = Decoder::new(&JSON).unwrap().decode(array.into(), rows(2_000_000)).await.unwrap();
         assert!(answer.rows.len() == 1_000_001 && !answer.truncated);
     }
 
@@ -548,7 +581,7 @@ mod tests {
                 rest /= BYTES.len();
             }
             for format in [JSON, RowFormat::Csv, RowFormat::Guess] {
-                if let Ok(answer) = decode(&format, &text, 2) {
+                if let Ok(answer) = decode(&format, &text, rows(2)) {
                     assert!(answer.rows.iter().all(|row| row.len() == answer.columns.len()), "{text:?}");
                 }
             }

@@ -19,7 +19,11 @@
 //! elsewhere and a connection that breaks the same, unless other queries are answered: then it is this one's; every other
 //! status, and rows that can't be read, that the query is wrong. No text holds a secret.
 
-use super::{Ask, Place, Trouble, decode::Decoder, sql::working_time};
+use super::{
+    Ask, Place, Trouble,
+    decode::{Decoder, Keep},
+    sql::working_time,
+};
 use crate::shared::{
     BoxFuture,
     http::{Http as Clients, read_certificates},
@@ -172,7 +176,7 @@ impl Server {
             return Err(refused(&mut response, at).await);
         }
         let body = body(&mut response, at).await?;
-        let answer = self.decoder.decode(body, ask.rows_max).await;
+        let answer = self.decoder.decode(body, Keep::of(ask)).await;
         answer.map_err(|why| Trouble::Wrong(format!("can't read the rows that `{at}` answered: {why}")))
     }
 

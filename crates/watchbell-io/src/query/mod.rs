@@ -42,6 +42,8 @@ pub struct Ask<'a> {
     pub extra: Option<&'a serde_json::Value>,
     /// At most so many rows are read; [`Answer::truncated`] says that there were more.
     pub rows_max: usize,
+    /// Columns besides key and time are of use too; without, sources that read text leave them out.
+    pub all_columns: bool,
     /// How long it may take in all.
     pub timeout: Duration,
     /// What all share.
@@ -200,7 +202,7 @@ impl Source {
 /// What is wrong, and where.
 #[doc(hidden)]
 pub fn read_rows(format: &RowFormat, bytes: &[u8], rows_max: usize) -> Result<Answer, String> {
-    decode::decode(format, bytes, rows_max)
+    decode::decode(format, bytes, decode::Keep::rows(rows_max))
 }
 
 /// Reads what a PostgreSQL server says: for fuzzing, which knows no server.

@@ -74,7 +74,10 @@ pub(crate) async fn ask_within(
     timeout: Duration,
 ) -> Result<Answer, Trouble> {
     let shared = Shared::new().unwrap();
-    source.ask(&Ask { query, checker: "orders", extra: None, rows_max, timeout, shared: &shared }).await.answer
+    source
+        .ask(&Ask { query, checker: "orders", extra: None, rows_max, all_columns: false, timeout, shared: &shared })
+        .await
+        .answer
 }
 
 pub(crate) async fn ask(source: &Source, query: &str) -> Result<Answer, Trouble> {

@@ -117,7 +117,15 @@ async fn an_outage_is_found_out_once() {
             let (source, shared) = (source.clone(), shared.clone());
             tokio::spawn(async move {
                 let (query, timeout) = (format!("select {n}"), Duration::from_secs(30));
-                let ask = Ask { query: &query, checker: "c", extra: None, rows_max: 9, timeout, shared: &shared };
+                let ask = Ask {
+                    query: &query,
+                    checker: "c",
+                    extra: None,
+                    rows_max: 9,
+                    all_columns: false,
+                    timeout,
+                    shared: &shared,
+                };
                 source.ask(&ask).await.answer
             })
         };

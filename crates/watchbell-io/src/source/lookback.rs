@@ -1,4 +1,5 @@
-//! A look-back: asks a source for rows, keeps those not seen before, and counts what the engine wants counted.
+//! A look-back: asks a source for rows, keeps those not seen before, and counts what the engine wants counted; or
+//! measures the one row that it answers.
 //!
 //! What the counts mean is the engine's to say. Rows are on disk before they are counted. In steady state one minute
 //! is due, and a window is one count; after an outage the times of all windows are read once, and counted in the core.
@@ -18,10 +19,13 @@ use std::{
 };
 use watchbell_core::{
     config::{Capabilities, Key, Kind, ROWS_MAX, Reader, Shape, keys::QUERY_KEYS},
-    model::{Answer, Counted, Exit, Finding, Name, Outcome, Phase, Row, Rows, SourceNews, Timestamp, Window},
+    model::{Answer, Counted, Exit, Finding, Name, Outcome, Phase, Row, Rows, SourceNews, Timestamp, Wanted, Window},
     schedule::spread,
     state::lookback::{Lookback, count},
-    wire::rows::rows_of,
+    wire::{
+        rows::rows_of,
+        values::{MEASURED_ROWS, Measured, values_of},
+    },
 };
 
 /// Beside what all look-backs have: who decides which rows are dropped.
@@ -53,7 +57,8 @@ pub const KIND: Kind<Program> = Kind {
     key: "query",
     doc: "A look-back: a query that finds rows, and how many of them a window of time must hold (`expect`). It runs every \
           minute unless `every` says otherwise; each minute that is due is judged once, also those that an outage or a slow \
-          query passed over. Too few or too many is a fault, critical unless `severity` says otherwise; rows that come late mend it.",
+          query passed over. Too few or too many is a fault, critical unless `severity` says otherwise; rows that come late mend it. \
+          With `value = true` it answers one row of numbers instead, which `thresholds` judge.",
     example: r#"[check.orders]
 query = "SELECT id AS key, created_at AS time FROM orders ORDER BY 2 DESC LIMIT 10000"
 source = "warehouse"
@@ -195,6 +200,22 @@ fn broken(what: &str, why: String) -> Outcome {
     Outcome { findings: vec![Finding::monitor(what, &why)], summary: why, inconclusive: true, ..Outcome::default() }
 }
 
+/// Numbers to judge, in place of rows to count.
+fn measure(answer: &Answer, wanted: &Wanted) -> Outcome {
+    match values_of(answer, wanted) {
+        Err(why) => broken("value", why),
+        Ok(Measured { metrics, findings }) => {
+            let numbers = metrics.iter().map(|metric| format!("{} {}", metric.name, metric.shown()).trim().to_owned());
+            let problems = findings.iter().map(|finding| finding.message.clone());
+            let mut summary = numbers.chain(problems).collect::<Vec<_>>().join("; ");
+            if summary.is_empty() {
+                summary = "no value, and none is wanted".to_owned();
+            }
+            Outcome { findings, metrics, summary, ..Outcome::default() }
+        }
+    }
+}
+
 /// A check's own name, as dwmon's commands know it.
 fn short(check: &Name) -> &str {
     check.rsplit('/').next().unwrap_or(check)
@@ -215,7 +236,11 @@ impl Query {
             query: &self.query,
             checker: short(run.check),
             extra: look.policy.extra.as_ref(),
-            rows_max: self.rows_max.unwrap_or(source.policy().rows_max),
+            rows_max: match look.policy.value {
+                Some(_) => MEASURED_ROWS,
+                None => self.rows_max.unwrap_or(source.policy().rows_max),
+            },
+            all_columns: look.policy.value.is_some(),
             timeout: run.timeout,
             shared: run.shared,
         };
@@ -223,7 +248,10 @@ impl Query {
         // To wait for others and to count is not this query's slowness.
         let took = begun.elapsed().saturating_sub(waited);
         let mut outcome = match answer {
-            Ok(answer) => self.keep_and_count(run, look, answer).await,
+            Ok(answer) => match &look.policy.value {
+                Some(wanted) => measure(&answer, wanted),
+                None => self.keep_and_count(run, look, answer).await,
+            },
             Err(Trouble::Away(why)) => {
                 let problem = Some(why.clone());
                 let source = Some(SourceNews { source: name, problem });

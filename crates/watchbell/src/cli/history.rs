@@ -11,7 +11,7 @@ use crate::api::view;
 use jiff::{Timestamp as Instant, tz::TimeZone};
 use std::{path::Path, sync::Arc, time::Duration};
 use watchbell_core::{
-    config::CheckPolicy,
+    config::{CheckPolicy, RETENTION_DEFAULT},
     model::Timestamp,
     state::lookback::{Days, Expectation, Lookback, Minutes, suggest::hour_ranges},
 };
@@ -39,6 +39,8 @@ pub struct Which {
 
 /// How far back is looked unless the command line says.
 const SINCE_DEFAULT: Duration = Duration::from_secs(28 * 86_400);
+// What is looked at unless asked otherwise is kept unless configured otherwise.
+const _: () = assert!(SINCE_DEFAULT.as_secs() <= RETENTION_DEFAULT.as_secs());
 
 /// A look-back and what is known of its rows.
 pub struct History {
@@ -88,7 +90,7 @@ impl Which {
         let full = view::full_name(&policy.agent.name, &self.name);
         let by_last_part = || {
             let of_name = || policy.checks.values().filter(|c| c.short() == self.name);
-            let mut lookbacks = of_name().filter(|c| c.lookback.is_some());
+            let mut lookbacks = of_name().filter(|c| c.counts().is_some());
             match (lookbacks.next(), lookbacks.next()) {
                 (Some(_), Some(_)) => None,
                 (Some(one), None) => Some(one),
@@ -96,7 +98,7 @@ impl Which {
             }
         };
         let found = policy.checks.get(&full).or_else(by_last_part);
-        let lookbacks = || policy.checks.values().filter(|c| c.lookback.is_some()).map(|c| &c.name);
+        let lookbacks = || policy.checks.values().filter(|c| c.counts().is_some()).map(|c| &c.name);
         let Some(check) = found else {
             let near = match view::similar(&self.name, lookbacks()) {
                 near if near.is_empty() => lookbacks().take(5).collect(),
@@ -110,6 +112,14 @@ impl Which {
             return Err(Trouble::Wrong(format!("there is no look-back `{}`\nhint: {hint}", self.name)));
         };
         match &check.lookback {
+            Some(lookback) if lookback.value.is_some() => Err(Trouble::Wrong(format!(
+                "`{}` is no look-back: its query answers a number (`value = true`), and no rows are counted or kept\nhint: \
+                 it is at {}:{}; `watchbell test {}` shows what it answers now",
+                check.name,
+                check.file,
+                check.line,
+                check.short()
+            ))),
             Some(lookback) => Ok((check.clone(), lookback.clone())),
             None => Err(Trouble::Wrong(format!(
                 "`{}` is no look-back: it has no `query`, and nothing is counted\nhint: it is at {}:{}",

@@ -196,7 +196,7 @@ impl Args {
             }
         };
         let expected = looked.as_ref().map(|looked| looked.take_due(&mut outcome)).unwrap_or_default();
-        let at = looked.as_ref().map(LookedAt::judged_at).or(at).unwrap_or(now);
+        let at = looked.as_ref().and_then(LookedAt::judged_at).or(at).unwrap_or(now);
         let judged = judge(setup, &policy, &outcome, at);
         let (faults, decisions, deliveries) = (judged.faults, judged.decisions, judged.deliveries);
         let cwd = program.cwd().map(|path| path.display().to_string());
@@ -248,9 +248,9 @@ impl LookedAt {
         LookedAt { policy, minute, windows }
     }
 
-    /// When the agent judges this minute.
-    fn judged_at(&self) -> Timestamp {
-        self.minute + self.policy.delay
+    /// When the agent judges this minute; a value is measured now.
+    fn judged_at(&self) -> Option<Timestamp> {
+        self.policy.value.is_none().then(|| self.minute + self.policy.delay)
     }
 
     /// A line for each expectation; what is not due at the minute is not judged.

@@ -24,7 +24,8 @@ pub async fn keep_house(agent: Agent, kit: SharedKit, rows: Arc<Rows>) {
             continue;
         }
         let programs = &current(&kit).programs;
-        let there = programs.iter().filter(|(_, runnable)| runnable.lookback.is_some());
+        let there =
+            programs.iter().filter(|(_, runnable)| runnable.lookback.as_ref().is_some_and(|look| look.value.is_none()));
         let there: BTreeSet<Name> = there.map(|(name, _)| name.clone()).collect();
         let before = clock::now() - FORGET_AFTER;
         let forgotten = match rows.open().await.cloned() {

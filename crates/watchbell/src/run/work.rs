@@ -162,11 +162,11 @@ async fn run_program(order: &RunOrder, kit: &Kit, shared: &Shared, rows: &Rows, 
         return broken("start", "it was removed from the config before it could start".into());
     };
     let seen = match lookback {
-        Some(_) => match rows.open().await {
+        Some(lookback) if lookback.value.is_none() => match rows.open().await {
             Ok(seen) => Some(seen),
             Err(why) => return broken("store", why),
         },
-        None => None,
+        _ => None,
     };
     let lookback = lookback.as_deref().map(|policy| Look {
         policy,

@@ -32,10 +32,17 @@ expect = [
 query = "SELECT id AS key, at AS time FROM orders"
 source = "warehouse"
 time_zone = "Europe/Berlin"
+retention = "5d"
 expect = [{ lookback = "1h", min = 1 }]
 
 [check.plain]
 command = "echo 1"
+
+[check.age]
+query = "SELECT 90 AS age, count(*) AS n FROM orders"
+source = "warehouse"
+value = true
+thresholds = ["age error > 60"]
 "#;
 const DWMON: &str = "__QUERY__\nSELECT id, at FROM orders\n__REQUIREMENTS__\nCHECKHOURS0-23 CHECKMINUTES*/20 WEEKDAYS WEEKENDS \
                      MINNUM1 MAXNUM500 LOOKBACKSECONDS3600\n__SOURCE__\nwarehouse\n";
@@ -258,6 +265,9 @@ fn what_is_wrong_is_said() {
         (&some, &["histogram", "nothing"], 2, "there is no look-back `nothing`\nhint: there is `//test/dwmon/visits`"),
         (&some, &["histogram", "order"], 2, "hint: there is `//test/watchbell/orders`"),
         (&some, &["suggest", "plain"], 2, "no `query`"),
+        (&some, &["suggest", "age"], 2, "answers a number (`value = true`)"),
+        (&some, &["histogram", "age"], 2, "`watchbell test age` shows"),
+        (&some, &["backtest", "age"], 2, "no rows are counted or kept"),
         (&some, &["backtest", "short"], 1, "no rows of `//test/watchbell/short` are known yet"),
         (&some, &["backtest", "orders", "--since", "soon"], 2, "write it as `90s`"),
         (&some, &["backtest", "orders", "--since", "0"], 2, "write it as `90s`"),

@@ -158,7 +158,7 @@ impl<P: Clone, N: Clone> Config<P, N> {
         };
         let on_result = match &draft.on_result {
             Some(references) => self.resolve(references, names, place, state.fresh, &subject, problems),
-            None if draft.policy.lookback.is_some() => names.on_result.clone(),
+            None if draft.policy.counts().is_some() => names.on_result.clone(),
             None => Vec::new(),
         };
         let mut parents = Vec::new();

@@ -684,6 +684,28 @@ fn a_check_with_a_query() {
     assert_eq!(loaded.files[0].sources, 1);
 }
 
+/// A check that measures has no rows to count: it runs as others do, and knows what its thresholds want.
+#[test]
+fn a_check_with_a_value() {
+    let text = "[check.age]\nquery = \"SELECT 1 AS age\"\nsource = \"lake\"\nvalue = true\ncron = \"*/5 * * * *\"\nextra = 1\n\
+                thresholds = [\"age error > 9\", \"n ? warning > 1\", \"'two words' ? error > 1\", \"'two words' warning > 0\"]\n";
+    let agent = AGENT.replace("[agent]\n", "[agent]\non_result = [\"pager\"]\n");
+    let loaded = load(&[("watchbell.toml", &agent), ("shop.toml", text), ("db.toml", LAKE)]);
+    let check = &loaded.policy.checks["//web-1/shop/age"];
+    let lookback = check.lookback.as_deref().unwrap();
+    assert_eq!((lookback.source.as_str(), lookback.expect.len(), check.counts()), ("lake", 0, None));
+    let wanted =
+        [("age", false), ("n", true), ("two words", false)].map(|(name, optional)| (name.to_owned(), optional));
+    assert_eq!(lookback.value, Some(wanted.into()));
+    assert_eq!(lookback.extra, Some(serde_json::json!(1)));
+    assert_eq!((check.missed, check.timeout, check.retry), (Missed::Skip, Duration::from_secs(50), 3));
+    assert_eq!(check.on_result, [] as [Name; 0], "they are told of minutes");
+    // Rows are kept long enough for the tools that choose the numbers.
+    let loaded = load(&[("watchbell.toml", AGENT), ("shop.toml", ORDERS), ("db.toml", LAKE)]);
+    let lookback = loaded.policy.checks["//web-1/shop/orders"].lookback.as_deref().unwrap();
+    assert_eq!((lookback.retention, &lookback.value), (Duration::from_secs(30 * 86_400), &None));
+}
+
 /// S3.12: a source that breaks is asked as it was before; without one a query can't be asked, and what is known of its
 /// check stays, stale.
 #[test]

@@ -35,6 +35,7 @@ fn policy(expect: Vec<Expectation>) -> Lookback {
         delay: Duration::ZERO,
         retention: Duration::from_secs(5 * 86_400),
         extra: None,
+        value: None,
     }
 }
 

@@ -355,3 +355,98 @@ async fn a_store_that_fails_judges_nothing() {
     assert_eq!(outcome.findings[0].part.as_deref(), Some("monitor-store"), "{outcome:?}");
     assert_eq!((outcome.rows, outcome.inconclusive), (None, true));
 }
+
+/// What a check that measures brought: its metrics, its findings' parts and texts, and whether it could be judged.
+fn brought(outcome: &Outcome) -> String {
+    let metrics = outcome.metrics.iter().map(|m| format!("{}={}", m.name, m.value));
+    let findings = outcome.findings.iter().map(|f| format!("{}: {}", f.part.as_deref().unwrap_or("-"), f.message));
+    let unjudged = outcome.inconclusive.then(|| "unjudged".to_owned());
+    metrics.chain(unjudged).chain(findings).collect::<Vec<_>>().join(" | ")
+}
+
+/// Runs checks that measure, one after the other; each must bring what begins so.
+async fn measures(source: &str, cases: &[(&str, &str)]) {
+    for (check, begins) in cases {
+        let place = Place::new(&format!("value = true\n{check}"), source);
+        place.sql("CREATE TABLE orders (id INTEGER, at INTEGER, note TEXT); INSERT INTO orders VALUES (1, 100, 'a'), (2, 700, 'b')");
+        let outcome = place.look(&[], NOW).await;
+        let said = brought(&outcome);
+        assert!(said.starts_with(begins), "{check}\nwanted {begins}\nand is {said}");
+        assert!(outcome.rows.is_none() && !outcome.summary.is_empty() && place.stored() == 0, "{check}: {outcome:?}");
+        let news = outcome.source.unwrap_or_else(|| panic!("{check}: nothing is said of its source"));
+        assert_eq!(news, SourceNews { source: Name::new("w"), problem: None }, "{check}");
+        assert_eq!(outcome.phases.iter().map(|phase| phase.name.as_str()).collect::<Vec<_>>(), ["wait", "query"]);
+    }
+}
+
+/// A number from a database: values, metrics, and each way in which an answer is none.
+#[tokio::test]
+async fn a_value_of_sqlite() {
+    let value = "thresholds = ['value error > 3600']";
+    let cases: Vec<(String, &str)> = [
+        ("SELECT 1000 - max(at) FROM orders", value, "=300"),
+        ("SELECT avg(at) AS value FROM orders", value, "=400"),
+        ("SELECT count(*) AS n FROM orders", "thresholds = ['n warning > 1']", "n=2"),
+        (
+            "SELECT 1000 - max(at) AS age, count(*) AS n, avg(note IS NULL) AS nulls FROM orders",
+            "thresholds = ['age error > 3600', 'nulls error > 0.1']",
+            "age=300 | n=2 | nulls=0",
+        ),
+        ("SELECT '12.50'", value, "=12.5"),
+        ("SELECT max(at) FROM orders WHERE id > 9", value, "value: `max(at)` is NULL: write `coalesce(max(at), …)`"),
+        ("SELECT max(at) FROM orders WHERE id > 9", "thresholds = ['value ? error > 3600']", ""),
+        ("SELECT NULL AS age, 3 AS n", "thresholds = ['age error > 9', 'n error > 9']", "n=3 | age: `age` is NULL"),
+        ("SELECT 3 AS n", "thresholds = ['age error > 9']", "=3 | age: the answer has no column `age`, only `n`"),
+        ("SELECT note, 5 AS n FROM orders LIMIT 1", "", "n=5 | note: `note` is `a`, which is no finite number"),
+        (
+            "SELECT datetime(at, 'unixepoch') AS at FROM orders LIMIT 1",
+            value,
+            "value: `at` is the time `1970-01-01 00:",
+        ),
+        ("SELECT x'ff00' AS b", value, "value: `b` is bytes"),
+        ("SELECT 9e999 AS big", value, "value: `big` is `inf`"),
+        ("SELECT at FROM orders WHERE id > 9", value, "unjudged | monitor-value: the query answered no row"),
+        ("SELECT at FROM orders", value, "unjudged | monitor-value: the query answered more than one row"),
+        ("SELECT 1 AS n, 2 AS n", "", "unjudged | monitor-value: two columns are called `n`"),
+        ("SELECT nothing FROM orders", value, "unjudged | monitor-query: "),
+    ]
+    .map(|(query, more, begins)| (format!("query = \"{query}\"\n{more}"), begins))
+    .into();
+    let cases: Vec<(&str, &str)> = cases.iter().map(|(check, begins)| (check.as_str(), *begins)).collect();
+    let optional = cases.iter().position(|(check, _)| check.contains("value ?")).unwrap();
+    let (fine, rest) = (cases[optional], [&cases[..optional], &cases[optional + 1..]].concat());
+    measures("url = 'sqlite:w.db'", &rest).await;
+    // Where none is fine there is nothing to say.
+    let place = Place::new(&format!("value = true\n{}", fine.0), "url = 'sqlite:w.db'");
+    place.sql("CREATE TABLE orders (id INTEGER, at INTEGER)");
+    assert_eq!(brought(&place.look(&[], NOW).await), "");
+}
+
+/// The same of a command, whose rows are JSON or CSV with as many columns as it likes.
+#[tokio::test]
+async fn a_value_of_a_command() {
+    let source = "command = 'eval \"$WATCHBELL_QUERY\"'";
+    measures(
+        source,
+        &[
+            (r#"query = "echo '{\"value\": 12.5}'""#, "=12.5"),
+            (r#"query = "echo '[{\"a\": 1, \"b\": \"2\", \"c\": 3.5, \"d\": 4}]'""#, "a=1 | b=2 | c=3.5 | d=4"),
+            (r#"query = "echo '[7]'""#, "=7"),
+            (r#"query = 'printf "age,n,nulls\n900.5,3,0\n"'"#, "age=900.5 | n=3 | nulls=0"),
+            (r#"query = 'printf "age,n,nulls\n900.5,,0\n"'"#, "age=900.5 | nulls=0 | n: `n` is NULL"),
+            (r#"query = 'printf "age\n1\n2\n"'"#, "unjudged | monitor-value: the query answered more than one row"),
+            (r#"query = "echo '{\"ok\": true, \"n\": 1}'""#, "n=1 | ok: `ok` is the truth value `true`"),
+            (r#"query = "echo '{\"tags\": [1], \"n\": 1}'""#, "n=1 | tags: `tags` is `[1]`, which is no finite"),
+            (r#"query = "echo '[]'""#, "unjudged | monitor-value: the query answered no row"),
+            (r#"query = 'true'"#, "unjudged | monitor-value: the query answered no row"),
+            (r#"query = 'echo 5'"#, "unjudged | monitor-value: the query answered no row"),
+            (r#"query = 'echo no such table >&2; exit 1'"#, "unjudged | monitor-query: "),
+        ],
+    )
+    .await;
+    // One that is away is the source's fault, as for rows.
+    let place = Place::new("value = true\nquery = 'exit 69'", source);
+    let outcome = place.look(&[], NOW).await;
+    assert!(outcome.inconclusive && outcome.findings.is_empty(), "{outcome:?}");
+    assert!(outcome.source.is_some_and(|news| news.problem.is_some()));
+}

@@ -36,6 +36,7 @@ fn policy(expect: Vec<Expectation>) -> Lookback {
         delay: Duration::ZERO,
         retention: Duration::from_secs(40 * 86_400),
         extra: None,
+        value: None,
     }
 }
 

@@ -47,6 +47,7 @@ fn policy() -> Lookback {
         delay: Duration::ZERO,
         retention: Duration::from_secs(40 * 86_400),
         extra: None,
+        value: None,
     }
 }
 
