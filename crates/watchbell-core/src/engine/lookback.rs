@@ -132,10 +132,8 @@ impl Step<'_> {
         let mut counts = rows.counts;
         counts.retain(|counted| counted.line < policy.expect.len());
         counts.sort_by_key(|counted| (counted.minute, counted.line));
-        let mut newest: BTreeMap<usize, Timestamp> = BTreeMap::new();
-        for counted in counts.iter().filter(|c| c.minute > before) {
-            newest.insert(counted.line, counted.minute);
-        }
+        let after = counts.iter().filter(|counted| counted.minute > before);
+        let newest: BTreeMap<usize, Timestamp> = after.map(|counted| (counted.line, counted.minute)).collect();
         let mut spoken: BTreeSet<Name> = BTreeSet::new();
         let mut said = vec![format!("{} rows, {} new", rows.seen, rows.new)];
         for counted in counts {
