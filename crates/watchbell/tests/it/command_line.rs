@@ -41,8 +41,9 @@ fn place() -> Place {
 fn settled(place: &Place) {
     up(place);
     run_now(place, "//test/watchbell/disk");
-    run_now(place, "//test/watchbell/queue");
     place.until("the fault is told", || place.told().iter().any(|d| d.action == Action::Trigger));
+    // Only then: what happens stands in one order.
+    run_now(place, "//test/watchbell/queue");
     // The notifier's answer too is on disk: nothing is left to change by itself.
     place.until("the delivery is confirmed", || {
         let state = place.state();
