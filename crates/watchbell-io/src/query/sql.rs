@@ -145,10 +145,10 @@ pub fn position(query: &str, offset: usize) -> String {
 
 /// What a server says, on one line, without its final full stop, and without secrets if it should repeat one.
 pub fn one_line(message: &str, secrets: &[&str]) -> String {
-    // Before it is cleaned: a secret may hold what is dropped.
+    // Before it is cleaned, as a secret may hold what is dropped; and after, as a server may write its blanks otherwise.
     let hide = |text: String, secret: &&str| text.replace(*secret, "***");
-    let text = secrets.iter().filter(|secret| !secret.is_empty()).fold(message.to_owned(), hide);
-    let text = text::one_line(&text);
+    let hidden = |text: String| secrets.iter().filter(|secret| !secret.is_empty()).fold(text, hide);
+    let text = hidden(text::one_line(&hidden(message.to_owned())));
     if text.chars().count() > MESSAGE_CHARS_MAX {
         return text.chars().take(MESSAGE_CHARS_MAX).collect::<String>() + " ...";
     }
@@ -398,6 +398,7 @@ mod tests {
         assert_eq!(position("select\n  ä, x", 12), "line 2, column 6");
         assert_eq!(position("", 0), "line 1, column 1");
         assert_eq!(one_line("no\nuser  with hunter2.", &["hunter2", ""]), "no user with ***");
+        assert_eq!(one_line("no hun\n ter2 here", &["hun ter2"]), "no *** here");
         assert_eq!(one_line("no\u{200b} user\u{2028}x\u{1b}[31m", &[]), "no user x");
         assert!(one_line(&"x".repeat(5000), &[]).ends_with("xx ..."));
         assert_eq!(working_time(Duration::from_secs(10)), Duration::from_millis(9_800));
