@@ -37,7 +37,7 @@ pub use problem::{Level, Problem, Problems, SourceFile};
 pub use reader::{Reader, nearest, parse_duration};
 pub use reference::{json_schema, reference_markdown};
 pub use render::{render, render_one, source_line, summary_line, to_json};
-pub use secret::Secret;
+pub use secret::{Secret, names_secret};
 pub use source::{
     CONNECTIONS_DEFAULT, CONNECTIONS_MAX, HttpSource, LoginSource, ROWS_DEFAULT, ROWS_MAX, RowFormat, SCHEMES,
     SourcePlace, SourcePolicy,

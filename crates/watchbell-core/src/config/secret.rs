@@ -37,7 +37,7 @@ const SECRET_WORDS: &[&str] =
     &["token", "password", "passwd", "secret", "dsn", "bearer", "webhook", "authorization", "_key", "-key", "apikey"];
 
 /// Whether the value of a key is likely to be a secret.
-pub(super) fn names_one(key: &str) -> bool {
+pub fn names_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     // `tokens` are hashes of them. `key` alone is mostly none; where it is, its reader knows.
     key != "tokens" && SECRET_WORDS.iter().any(|word| key.contains(word))
@@ -58,7 +58,7 @@ pub(super) fn may_stand_in(line: &str) -> bool {
         let (piece, behind) = rest.split_at(length);
         if c == '=' || c == ':' {
             signs = true;
-            if names_one(last.trim_matches(['"', '\''])) {
+            if names_secret(last.trim_matches(['"', '\''])) {
                 return true;
             }
         }
@@ -71,7 +71,7 @@ pub(super) fn may_stand_in(line: &str) -> bool {
     let first = line.split(|c| !is_word(c)).next().unwrap_or_default();
     let address =
         line.split_once("://").map_or("", |(_, address)| address.split(['"', '\'']).next().unwrap_or_default());
-    !signs && names_one(first) || holds_password(address) || line.to_ascii_lowercase().contains("bearer ")
+    !signs && names_secret(first) || holds_password(address) || line.to_ascii_lowercase().contains("bearer ")
 }
 
 #[cfg(test)]

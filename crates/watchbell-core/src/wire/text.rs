@@ -15,7 +15,8 @@ pub const NAME_CHARS_MAX: usize = 256;
 /// What a unit that a program gives to a metric is cut at.
 pub const UNIT_CHARS_MAX: usize = 32;
 
-const CUT: &str = " ...";
+/// What stands where a text was cut.
+pub const CUT: &str = " ...";
 const CUT_MIDDLE: &str = " ... ";
 
 /// The first `max_chars` characters and ` ...`, or the whole text where it has no more than that.

@@ -1,30 +1,64 @@
-//! Reading secrets where the config says they are.
+//! Reading secrets where the config says they are, and keeping those of a run out of what comes of it.
+//!
+//! Whatever a check reads while it runs goes through [`read`], so no kind of check can forget to mask one. What stands in
+//! the config as plain text is no secret, unless it is used as one: see [`hide`].
 
-use super::file;
-use std::env::{self, VarError};
-use watchbell_core::config::Secret;
+use super::{file, mask::Mask};
+use std::{
+    cell::RefCell,
+    env::{self, VarError},
+};
+use watchbell_core::{config::Secret, model::Outcome};
 
 /// A secret's file may be this long, in bytes.
 pub const SECRET_BYTES_MAX: u64 = 1 << 20;
+
+tokio::task_local! {
+    /// What the run that this task is has read.
+    static MASK: RefCell<Mask>;
+}
+
+/// Runs a check, and masks every secret that was read meanwhile in what it brought.
+pub async fn masked(run: impl Future<Output = Outcome>) -> Outcome {
+    let run = async {
+        let outcome = run.await;
+        MASK.with(|mask| mask.borrow().outcome(outcome))
+    };
+    MASK.scope(RefCell::default(), run).await
+}
+
+/// Has the run that this task is mask a secret that was not read by [`read`]. Where no run is under way, nothing is
+/// kept: whoever tells or asks outside one has a [`Mask`] of its own.
+pub fn hide(secret: &str) {
+    hide_with(|mask| if secret.contains("://") { mask.add_url(secret) } else { mask.add(secret) });
+}
+
+/// [`hide`] for more than one text.
+pub fn hide_with(add: impl FnOnce(&mut Mask)) {
+    // The error says that no run is under way.
+    let _ = MASK.try_with(|mask| add(&mut mask.borrow_mut()));
+}
 
 /// Reads a secret. An empty one is none: whoever sent it would be refused without a word on why.
 ///
 /// # Errors
 /// What is missing and where it was looked for; never the secret.
 pub fn read(secret: &Secret) -> Result<String, String> {
-    match secret {
-        Secret::Value(text) => Ok(text.clone()),
+    let text = match secret {
+        Secret::Value(text) => return Ok(text.clone()),
         Secret::Env(name) => match env::var(name) {
-            Ok(text) => bare(&text).ok_or_else(|| format!("the environment variable `{name}` is empty")),
-            Err(VarError::NotPresent) => Err(format!("the environment variable `{name}` is not set")),
-            Err(VarError::NotUnicode(_)) => Err(format!("the environment variable `{name}` is not UTF-8 text")),
+            Ok(text) => bare(&text).ok_or_else(|| format!("the environment variable `{name}` is empty"))?,
+            Err(VarError::NotPresent) => return Err(format!("the environment variable `{name}` is not set")),
+            Err(VarError::NotUnicode(_)) => return Err(format!("the environment variable `{name}` is not UTF-8 text")),
         },
         Secret::File(path) => {
             let text =
                 file::read(path, SECRET_BYTES_MAX).map_err(|e| format!("can't read the secret in `{path}`: {e}"))?;
-            bare(&text).ok_or_else(|| format!("the secret in `{path}` is empty"))
+            bare(&text).ok_or_else(|| format!("the secret in `{path}` is empty"))?
         }
-    }
+    };
+    hide(&text);
+    Ok(text)
 }
 
 /// What is written without a mark at its begin and line ends at its end; `None` if that is nothing.

@@ -322,8 +322,14 @@ impl Http {
         if let Some(text) = login {
             private.insert(header::AUTHORIZATION, sensitive(&header::AUTHORIZATION, &text)?);
         }
+        // What is shown of the address is shown without what it holds of secrets.
+        secret::hide_with(|mask| mask.add_login(&self.url));
         for (name, value) in &self.headers {
-            let text = sensitive(name, &secret::read(value)?)?;
+            let plain = secret::read(value)?;
+            if *name == header::AUTHORIZATION || *name == header::COOKIE {
+                secret::hide(&plain);
+            }
+            let text = sensitive(name, &plain)?;
             let guarded = !matches!(value, Secret::Value(_))
                 || [header::AUTHORIZATION, header::COOKIE, header::HOST].contains(name);
             if guarded {

@@ -35,7 +35,7 @@ use watchbell_core::{
 use watchbell_io::{
     notify::Attempt,
     query,
-    shared::Shared,
+    shared::{Shared, secret},
     source::{Look, Run},
     store::Journal,
 };
@@ -187,7 +187,7 @@ impl Args {
             now,
         });
         let run = Run { check: name, timeout: policy.timeout, shared, lookback };
-        let mut outcome = match tokio::time::timeout(policy.timeout + GRACE, program.run(&run)).await {
+        let mut outcome = match tokio::time::timeout(policy.timeout + GRACE, secret::masked(program.run(&run))).await {
             Ok(outcome) => outcome,
             Err(_) => {
                 let text = format!("it did not end within {}", when::took(policy.timeout + GRACE));

@@ -20,7 +20,7 @@ use watchbell_core::{
 use watchbell_io::{
     notify::{Attempt, Channel},
     query::Source,
-    shared::Shared,
+    shared::{Shared, secret},
     source::{Look, Program, Run},
     store::{ROWS_FILE, seen::SeenRows},
 };
@@ -176,7 +176,7 @@ async fn run_program(order: &RunOrder, kit: &Kit, shared: &Shared, rows: &Rows, 
         now,
     });
     let run = Run { check: &order.check, timeout: *timeout, shared, lookback };
-    match tokio::time::timeout(*timeout + GRACE, program.run(&run)).await {
+    match tokio::time::timeout(*timeout + GRACE, secret::masked(program.run(&run))).await {
         Ok(outcome) => outcome,
         Err(_) => broken("timeout", format!("it did not end within {:?} and was given up on", *timeout + GRACE)),
     }

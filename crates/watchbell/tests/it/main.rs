@@ -14,5 +14,6 @@ mod look_back_tools;
 mod look_backs;
 mod operations;
 mod place;
+mod secrets;
 mod soak;
 mod tidy;

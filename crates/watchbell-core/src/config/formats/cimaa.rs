@@ -12,7 +12,7 @@ use crate::config::{
     Level, Problem, Problems, Secret, Shape,
     keys::AGENT_KEYS,
     reader::nearest,
-    secret::names_one,
+    secret::names_secret,
     toml,
     tree::{Entry, Node, Span, Table, Value},
 };
@@ -203,7 +203,7 @@ fn own_value(item: &Item, problems: &mut Problems) -> Value {
             None if typed => Value::String(text),
             None => {
                 let problem = problems.error(span, format!("`{}` begins as TOML does, and is none", item.key));
-                problem.hint("write plain text, or a TOML text, list or table").masked |= names_one(&item.key);
+                problem.hint("write plain text, or a TOML text, list or table").masked |= names_secret(&item.key);
                 Value::Null
             }
         };
@@ -253,7 +253,7 @@ fn unknown_options(section: &Section, known: &[&str], problems: &mut Problems) {
         let problem = problems.warning(item.key_span, message);
         let lower = item.key.to_lowercase();
         let near = nearest(&lower, known.iter().copied());
-        problem.masked |= section.name == SECRET_SECTION || near.is_some_and(names_one);
+        problem.masked |= section.name == SECRET_SECTION || near.is_some_and(names_secret);
         match near {
             Some(name) => problem.hint(format!("did you mean `{name}`?")),
             None => problem.hint(format!("it knows {}", list(known.iter().copied()))),

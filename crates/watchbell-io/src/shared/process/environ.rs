@@ -91,7 +91,10 @@ fn env_file(path: &Path) -> Result<Variables, String> {
     let mut variables = Variables::with_capacity(object.len());
     for (name, value) in object {
         let value = match value {
-            Value::String(text) => text,
+            Value::String(text) => {
+                secret::hide(&text);
+                text
+            }
             Value::Number(number) => number.to_string(),
             Value::Bool(bool) => bool.to_string(),
             _ => return Err(fail(format!("`{name}` must be a text, a number or a boolean"))),
